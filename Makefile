@@ -1,0 +1,59 @@
+# `make demo` and `make test` do all set-up themselves; both can be repeated.
+# Needs Debian 12 (or a like Linux on x86-64) with Python 3.11 to 3.13, git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
+
+.PHONY: demo test lint clean lock
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   quantize, serve and compare the reference model; ends with the verdict (about 5 minutes)"
+	@echo "make test   all tests"
+	@echo "make lint   ruff and mypy"
+	@echo "make lock   resolve the requirements again"
+
+demo: $(VENV)/core.stamp
+	$(BIN)/quantcheck run
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(VENV)/build.stamp: requirements/build.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "$$($(PYTHON) --version) is not 3.11 to 3.13; name one: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; \
+	  else echo "Python's venv module is missing: sudo apt-get install python3-venv" >&2; exit 2; fi; }
+	@ldconfig -p | grep -q 'libgomp\.so\.1' || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq libgomp1 >/dev/null; \
+	  else echo "llama.cpp needs libgomp: sudo apt-get install libgomp1" >&2; exit 2; fi; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	@touch $@
+
+$(VENV)/core.stamp: $(VENV)/build.stamp requirements/core.txt pyproject.toml
+	$(UV) -r requirements/core.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/core.stamp requirements/test.txt
+	$(UV) -r requirements/test.txt
+	@touch $@
+
+lock: $(VENV)/build.stamp
+	printf 'uv\nhatchling\neditables\n' | $(BIN)/uv pip compile - -q --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -o requirements/build.txt
+	$(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -o requirements/core.txt
+	$(BIN)/uv pip compile pyproject.toml -q --group test --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -c requirements/core.txt -o requirements/test.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,86 @@
+"""The command line: a thin skin, one module per verb, loaded when the verb is used."""
+
+import importlib
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from quantcheck import __version__
+from quantcheck.errors import QuantcheckError
+
+__all__ = ["main"]
+
+_VERBS = {
+    "run": "Measure an experiment and print the verdict; goes on where it stopped.",
+    "plan": "Show the cells of an experiment, what is stored already, and the time.",
+    "report": "Write comparison.md and summary.json again from stored results.",
+    "presets": "List the experiments that ship, or print one.",
+    "doctor": "Say what this machine can run, and what to install for the rest.",
+    "schema": "Print the JSON Schema of experiments or of summary.json.",
+}
+
+
+class _Verbs(click.Group):
+    """Knows its verbs by name and one line; imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        command = importlib.import_module(f"quantcheck.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _VERBS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _VERBS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "see `quantcheck --help`"
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="quantcheck %(version)s")
+def _cli() -> None:
+    """Which quantized variant of this model can I ship?
+
+    `quantcheck run` alone answers it for the embedded reference model, on this machine, in minutes.
+    """
+
+
+def main() -> None:
+    """The `quantcheck` command. Exit codes: 0 done, 1 a measurement failed, 2 a mistake to mend, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        _cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except QuantcheckError as error:
+        click.echo(f"quantcheck: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("quantcheck: interrupted; finished cells are kept, the same command goes on from there", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone (quantcheck ... | head): nothing is wrong, and nobody is left to tell.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

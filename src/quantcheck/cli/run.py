@@ -1,0 +1,35 @@
+"""`quantcheck run`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("run")
+@click.argument("experiment", required=False)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Results folder [results/NAME].")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def command(experiment: str | None, out: Path | None, quiet: bool) -> None:
+    """Measure EXPERIMENT (a YAML file or a preset; none: the embedded default) and print the verdict.
+
+    What is stored already is not measured again: after a stop, the same command goes on.
+    """
+    from quantcheck.cli.display import display
+    from quantcheck.cli.source import experiment_named
+    from quantcheck.report.terminal import render
+    from quantcheck.runner.run import run
+
+    chosen = experiment_named(experiment)
+    folder = out or Path("results") / chosen.name
+    with display(quiet=quiet) as progress:
+        outcome = run(chosen, folder, progress)
+    if not quiet:
+        click.echo(render(outcome.summary, sys.stdout), nl=False)
+        click.echo(f"\nreport: {folder / 'comparison.md'}   data: {folder / 'summary.json'}")
+    for problem in outcome.problems:
+        click.echo(f"quantcheck: {problem['what']} was not measured: {problem['reason']}", err=True)
+    if outcome.problems:
+        sys.exit(1)

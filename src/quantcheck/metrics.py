@@ -1,0 +1,74 @@
+"""The one registry of everything quantcheck measures: key, unit, direction, label and format.
+
+Keys are stable: they name columns in stored cells, fields in `summary.json` and rows in every report.
+Durations are stored in seconds and shown in milliseconds; sizes are stored in bytes.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["METRICS", "Direction", "Metric", "metric"]
+
+Direction = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measured quantity.
+
+    `better` says which direction is an improvement; `scale` turns the stored unit into the shown `unit`;
+    `digits` is the number of decimals that a report shows.
+    """
+
+    key: str
+    label: str
+    unit: str
+    better: Direction
+    definition: str
+    scale: float = 1.0
+    digits: int = 2
+
+    def format(self, value: float, *, unit: bool = True) -> str:
+        """`value` (in the stored unit) as a reader sees it."""
+        text = f"{value * self.scale:,.{self.digits}f}"
+        return f"{text} {self.unit}" if unit and self.unit else text
+
+
+_ALL = [
+    Metric("output_throughput", "Output throughput", "tok/s", "higher",
+           "output tokens of all requests in the window, over the window's length", digits=0),
+    Metric("request_throughput", "Request throughput", "req/s", "higher",
+           "requests completed in the window, over the window's length"),
+    Metric("ttft", "TTFT", "ms", "lower",
+           "time from sending a request to the arrival of its first output token", 1e3),
+    Metric("tpot", "TPOT", "ms", "lower",
+           "(last token - first token) / (output tokens - 1), one value per request", 1e3),
+    Metric("itl", "ITL", "ms", "lower",
+           "time between two consecutive output tokens, one value per token", 1e3),
+    Metric("e2e", "End to end", "ms", "lower",
+           "time from sending a request to the arrival of its last output token", 1e3, 1),
+    Metric("accuracy", "Accuracy", "%", "higher", "share of items answered right", 100.0, 1),
+    Metric("perplexity", "Perplexity", "", "lower",
+           "exp of the mean negative log-likelihood per token, sliding window", digits=3),
+    Metric("kl_divergence", "KL divergence", "nats", "lower",
+           "mean over tokens of KL(baseline || variant) of the next-token distributions", digits=5),
+    Metric("top1_agreement", "Top-1 agreement", "%", "higher",
+           "share of tokens at which variant and baseline rank the same token first", 100.0, 2),
+    Metric("weights_bytes", "Weights file", "MB", "lower", "bytes of the artifact's weight files", 1e-6, 1),
+    Metric("bits_per_weight", "Bits per weight", "bpw", "lower",
+           "8 x bytes of tensor data / number of weights"),
+    Metric("rss_bytes", "Resident memory", "MB", "lower",
+           "resident set size of the engine process after the load, shared pages counted whole", 1e-6, 0),
+    Metric("pss_bytes", "Proportional memory", "MB", "lower",
+           "proportional set size of the engine process after the load, shared pages counted by share", 1e-6, 0),
+    Metric("kv_cache_bytes", "KV cache", "MB", "lower",
+           "bytes that the engine reserved for keys and values of all slots", 1e-6, 1),
+    Metric("ready_s", "Start to ready", "s", "lower", "time from starting the engine to its first healthy answer"),
+]
+
+METRICS: dict[str, Metric] = {m.key: m for m in _ALL}
+
+
+def metric(key: str) -> Metric:
+    """The metric named `key`; `KeyError` when there is none (a programming error)."""
+    return METRICS[key]

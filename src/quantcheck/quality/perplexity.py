@@ -1,0 +1,77 @@
+"""Perplexity by sliding window, with the divergence from the baseline on the same tokens."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from quantcheck.engines.scorer import Scorer
+from scipy.special import logsumexp
+
+from quantcheck.quality.divergence import BaselineLogits, LogitsWriter, kl_divergence
+from quantcheck.quality.windows import Window
+
+__all__ = ["TokenScores", "score_windows"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """One value per scored token, in the order of the windows.
+
+    `nll` is -log p in nats; `kl` and `top1` compare with the baseline and are None for the baseline itself.
+    """
+
+    document: NDArray[np.int32]
+    nll: NDArray[np.float64]
+    kl: NDArray[np.float64] | None
+    top1: NDArray[np.bool_] | None
+
+    @property
+    def perplexity(self) -> float:
+        return float(np.exp(self.nll.mean()))
+
+    def table(self) -> dict[str, NDArray[Any]]:
+        columns: dict[str, NDArray[Any]] = {"document": self.document, "nll": self.nll}
+        if self.kl is not None and self.top1 is not None:
+            columns |= {"kl": self.kl, "top1": self.top1}
+        return columns
+
+
+def score_windows(
+    scorer: Scorer,
+    windows: Sequence[Window],
+    *,
+    save: LogitsWriter | None = None,
+    baseline: BaselineLogits | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> TokenScores:
+    """Score `windows`; keep the logits with `save`, or compare them with the `baseline`'s.
+
+    `progress` is called with the number of tokens scored so far.
+    """
+    document: list[NDArray[np.int32]] = []
+    nll: list[NDArray[np.float64]] = []
+    kl: list[NDArray[np.float64]] = []
+    top1: list[NDArray[np.bool_]] = []
+    done = 0
+    for window, all_logits in zip(windows, scorer.logits([window.tokens for window in windows]), strict=True):
+        logits = all_logits[-window.scored - 1 : -1]
+        targets = window.tokens[-window.scored :]
+        exact = logits.astype(np.float64)
+        nll.append(logsumexp(exact, axis=-1) - exact[np.arange(window.scored), targets])
+        document.append(np.full(window.scored, window.document, dtype=np.int32))
+        if save is not None:
+            save.append(logits)
+        if baseline is not None:
+            divergence, agree = kl_divergence(baseline.take(window.scored), logits)
+            kl.append(divergence)
+            top1.append(agree)
+        done += window.scored
+        progress(done)
+    return TokenScores(
+        np.concatenate(document),
+        np.concatenate(nll),
+        np.concatenate(kl) if baseline is not None else None,
+        np.concatenate(top1) if baseline is not None else None,
+    )

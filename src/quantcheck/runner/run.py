@@ -1,0 +1,158 @@
+"""An experiment, from artifacts to a written report; stopped anywhere, it goes on there."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import quantcheck
+from quantcheck.errors import EngineError, StoreError
+from quantcheck.report.markdown import render as render_markdown
+from quantcheck.report.view import Summary, build_summary
+from quantcheck.runner.plan import LoadStep, Plan, make_plan
+from quantcheck.runner.progress import Progress, Silent
+from quantcheck.runner.scoring import score
+from quantcheck.runner.speed import measure_block
+from quantcheck.spec.document import content_hash
+from quantcheck.spec.experiment import Experiment
+from quantcheck.store import Cell, Store
+from quantcheck.telemetry.environment import environment, hardware_id
+from quantcheck.variants.artifact import Artifact
+from quantcheck.variants.make import prepare
+
+__all__ = ["Outcome", "report", "run"]
+
+
+@dataclass
+class Outcome:
+    """What a run came to. `problems`: what could not be measured, with the reason."""
+
+    summary: Summary
+    folder: Path
+    measured: int
+    problems: list[dict[str, str]] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+def run(experiment: Experiment, out: Path, progress: Progress | None = None) -> Outcome:
+    """Measure what is not measured yet, and write `summary.json` and `comparison.md` into `out`.
+
+    A variant whose engine fails is reported as `n/a` and measured again by the next run; the baseline's failure ends
+    the run, because nothing could be compared. Raises the errors of `quantcheck.errors`; finished cells stay.
+    """
+    progress = progress or Silent()
+    began = time.monotonic()
+    stages: dict[str, float] = {}
+    plan = make_plan(experiment)
+    store = Store(out)
+    store.lock()
+    try:
+        _claim(store, experiment)
+        artifacts = _artifacts(experiment, progress)
+        stages["artifacts"] = time.monotonic() - began
+        cells, measured, problems = _walk(plan, artifacts, store, progress, stages)
+        summary = _write(experiment, store, cells, artifacts, problems)
+        if not problems:
+            shutil.rmtree(store.work, ignore_errors=True)
+        stages["total"] = time.monotonic() - began
+    finally:
+        store.unlock()
+    return Outcome(summary, out, measured, problems, stages)
+
+
+def _walk(
+    plan: Plan, artifacts: Mapping[str, Artifact], store: Store, progress: Progress, stages: dict[str, float]
+) -> tuple[list[Cell], int, list[dict[str, str]]]:
+    keys = {(id(step), subject): key for step, subject, key in plan.keys(artifacts)}
+    stored = sum(store.has(key) for key in keys.values())
+    progress.begin(len(plan), stored)
+    failed: dict[str, str] = {}
+    measured = 0
+    for step in plan.steps:
+        pending = {subject: keys[id(step), subject] for subject in step.subjects
+                   if not store.has(keys[id(step), subject])}
+        if not pending or step.entry in failed:
+            continue
+        started = time.monotonic()
+        stage = "speed" if isinstance(step, LoadStep) else "quality"
+        try:
+            if isinstance(step, LoadStep):
+                measure_block(plan, step, pending, artifacts, store, progress)
+            else:
+                score(plan, step, pending, artifacts, store, progress)
+            measured += len(pending)
+        except EngineError as error:
+            if step.variant == plan.baseline:
+                raise
+            failed[step.entry] = str(error)
+            progress.note(f"{step.entry}: {error}")
+        finally:
+            stages[stage] = stages.get(stage, 0.0) + time.monotonic() - started
+    problems = [{"what": entry, "reason": reason} for entry, reason in failed.items()]
+    return [store.cell(key) for key in keys.values() if store.has(key)], measured, problems
+
+
+def report(store: Store) -> Summary:
+    """Write the report again from what is stored, measuring nothing. Raises `StoreError` when cells are missing."""
+    document = store.read_document("experiment.json") or {}
+    recipes = document.get("artifacts")
+    if not recipes:
+        raise StoreError(f"{store.root}: no finished run is stored here; start one with `quantcheck run`")
+    experiment = Experiment.model_validate(document["experiment"])
+    current = set(document["cells"])
+    cells = [cell for cell in store.cells() if cell.key.id in current]
+    summary = build_summary(experiment, cells, recipes, document.get("environment", {}), document.get("problems", []))
+    _write_reports(store, summary)
+    return summary
+
+
+def _write(
+    experiment: Experiment, store: Store, cells: list[Cell], artifacts: Mapping[str, Artifact],
+    problems: list[dict[str, str]],
+) -> Summary:
+    document = store.read_document("experiment.json") or {}
+    document["artifacts"] = {name: dict(artifact.recipe) for name, artifact in artifacts.items()}
+    document["cells"] = [cell.key.id for cell in cells]
+    document["problems"] = problems
+    _write_document(store, document)
+    summary = build_summary(experiment, cells, document["artifacts"], document["environment"], problems)
+    _write_reports(store, summary)
+    return summary
+
+
+def _write_reports(store: Store, summary: Summary) -> None:
+    store.write_document("summary.json", summary.model_dump_json(indent=1) + "\n")
+    store.write_document("comparison.md", render_markdown(summary))
+
+
+def _write_document(store: Store, document: Mapping[str, Any]) -> None:
+    store.write_document("experiment.json", json.dumps(document, indent=1) + "\n")
+
+
+def _claim(store: Store, experiment: Experiment) -> None:
+    """Refuse to mix machines; note the experiment and the machine."""
+    here = hardware_id()
+    document = store.read_document("experiment.json")
+    if document is not None and document.get("hardware_id") not in (None, here):
+        raise StoreError(
+            f"{store.root}: holds figures of another machine ({document.get('hardware_id')}, this is {here}); "
+            "figures of two machines are not mixed: give another --out"
+        )
+    _write_document(store, {
+        **(document or {}),
+        "schema": 1,
+        "quantcheck": quantcheck.__version__,
+        "experiment": experiment.model_dump(mode="json", by_alias=True),
+        "experiment_sha256": content_hash(experiment),
+        "hardware_id": here,
+        "environment": environment(),
+    })
+
+
+def _artifacts(experiment: Experiment, progress: Progress) -> dict[str, Artifact]:
+    if experiment.engine.kind == "fake":
+        return {name: Artifact.none(name) for name in experiment.variants}
+    return prepare(experiment.model, experiment.variants, progress=progress.preparing)

@@ -1,0 +1,147 @@
+"""The quality cells: a scoring process is started, watched, and its results stored suite by suite."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantcheck import errors
+from quantcheck.engines.process import ManagedProcess
+from quantcheck.errors import EngineError, QuantcheckError
+from quantcheck.quality.job import Job
+from quantcheck.quality.suites import Corpus
+from quantcheck.runner.plan import AGAIN, Plan, QualityStep
+from quantcheck.runner.progress import Progress
+from quantcheck.store import CellKey, Store
+from quantcheck.variants.artifact import Artifact
+
+__all__ = ["score"]
+
+BATCH_TOKENS = 2048
+AGAIN_BATCH_TOKENS = 512
+"""The twin is scored in another batch shape: what changes then is rounding, the noise floor of quality."""
+
+SILENCE_S = 600.0
+POLL_S = 0.02
+
+
+def score(
+    plan: Plan, step: QualityStep, keys: Mapping[str, CellKey], artifacts: Mapping[str, Artifact],
+    store: Store, progress: Progress,
+) -> None:
+    """Measure and store the cells of `step` whose subjects are in `keys`.
+
+    Makes the baseline's logits first when they are needed and not there any more. Raises what the process raised,
+    or `EngineError` when it died or said nothing for `SILENCE_S`.
+    """
+    corpora = [suite.name for suite in step.suites if isinstance(suite, Corpus) and suite.name in keys]
+    if step.entry != plan.baseline:
+        missing = [name for name in corpora if not _logits(plan, name, artifacts, store).exists()]
+        if missing:
+            progress.note(f"scoring {plan.baseline} again on {', '.join(missing)}: its logits were cleared")
+            for _ in _run(plan, step, missing, plan.baseline, artifacts, store, progress):
+                pass
+    started = time.time()
+    for subject, result, arrays in _run(plan, step, list(keys), step.entry, artifacts, store, progress):
+        record = {
+            "started_at": started,
+            "duration_s": result.pop("seconds"),
+            "engine": {"threads": threads(plan), "batch_tokens": _batch(step.entry)},
+            "artifact_sha256": artifacts[step.variant].sha256,
+            "result": result,
+        }
+        table = "tokens" if result["kind"] == "perplexity" else "items"
+        store.write(keys[subject], record, {table: arrays})
+        progress.finished(step.entry, subject, None, record["duration_s"])
+        started = time.time()
+
+
+def threads(plan: Plan) -> int:
+    """Threads that score: all cores, because nothing is timed."""
+    engine = plan.experiment.engine
+    return getattr(engine, "scoring_threads", None) or len(os.sched_getaffinity(0))
+
+
+def _batch(entry: str) -> int:
+    return AGAIN_BATCH_TOKENS if entry.endswith(AGAIN) else BATCH_TOKENS
+
+
+def _logits(plan: Plan, corpus: str, artifacts: Mapping[str, Artifact], store: Store) -> Path:
+    step = next(step for step in plan.steps if isinstance(step, QualityStep) and step.entry == plan.baseline)
+    key = plan.key(step, corpus, artifacts)
+    return store.work / f"logits-{key.id.replace(plan.baseline + '.', '', 1)}.f32"
+
+
+def _run(
+    plan: Plan, step: QualityStep, subjects: list[str], entry: str, artifacts: Mapping[str, Artifact],
+    store: Store, progress: Progress,
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Start one scoring process; yields (subject, result, arrays) as suites are finished."""
+    assert plan.experiment.quality is not None
+    variant = plan.baseline if entry == plan.baseline else step.variant
+    folder = store.work / f"score-{entry}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    job = Job(
+        model=artifacts[variant].path,
+        quality=plan.experiment.quality,
+        suites=subjects,
+        role="baseline" if entry == plan.baseline else "variant",
+        logits={suite.name: _logits(plan, suite.name, artifacts, store)
+                for suite in step.suites if isinstance(suite, Corpus)},
+        threads=threads(plan),
+        batch_tokens=_batch(entry),
+    )
+    (folder / "job.json").write_text(job.model_dump_json(by_alias=True), encoding="utf-8")
+    process = ManagedProcess(
+        [sys.executable, "-m", "quantcheck.quality.job", str(folder)],
+        name=f"scoring of {entry}",
+        log=store.logs / f"score-{entry}.log",
+        environment={"OMP_WAIT_POLICY": "passive"},
+    )
+    finished = 0
+    with process:
+        for event in _events(folder / "events.jsonl", process):
+            if "error" in event:
+                raise _raised(event)
+            if "result" in event:
+                with np.load(folder / f"{finished}.npz", allow_pickle=False) as arrays:
+                    yield event["suite"], event["result"], dict(arrays)
+                finished += 1
+                if finished == len(subjects):
+                    break
+            else:
+                progress.step(entry, event["suite"], event["done"], event["of"])
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _events(path: Path, process: ManagedProcess) -> Iterator[dict[str, Any]]:
+    """The process's events as they come. Ends never by itself: raises `EngineError` when the process does."""
+    position, heard = 0, time.monotonic()
+    while True:
+        alive = process.running()  # asked before reading: what it wrote before its end is then read, too
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        whole = text.rfind("\n") + 1
+        for line in text[position:whole].splitlines():
+            heard = time.monotonic()
+            yield json.loads(line)
+        if whole == position:
+            if not alive:
+                process.check()
+            if time.monotonic() - heard > SILENCE_S:
+                raise EngineError(f"{process.name} said nothing for {SILENCE_S:.0f} s and was ended; "
+                                  f"see {process.log}, or give it more threads (engine.scoring_threads)")
+            time.sleep(POLL_S)
+        position = whole
+
+
+def _raised(event: Mapping[str, Any]) -> QuantcheckError:
+    kind = getattr(errors, event["error"], EngineError)
+    error: QuantcheckError = kind(event["message"])
+    return error

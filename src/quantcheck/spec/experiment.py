@@ -1,0 +1,169 @@
+"""What a user asks for: the Experiment and its parts.
+
+Everything here is checked before anything is started, and nothing here touches the disk or the network.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+__all__ = [
+    "Engine",
+    "Experiment",
+    "FakeEngine",
+    "LlamaCppEngine",
+    "Load",
+    "Margin",
+    "Policy",
+    "Quality",
+    "Quantize",
+    "Slo",
+    "TextSuite",
+    "Variant",
+    "Workload",
+]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Quantize(Part):
+    """How an artifact is made."""
+
+    with_: Literal["quantcheck", "llama-quantize"] = Field("quantcheck", alias="with")
+    imatrix: str | None = Field(
+        None, description="text file to compute an importance matrix from; none: plain quantization"
+    )
+    imatrix_tokens: PositiveInt = Field(32_768, description="tokens of that file to use")
+
+
+class Variant(Part):
+    """The model in one number format: made from the model by a scheme, or a ready checkpoint."""
+
+    scheme: str | None = Field(None, description="e.g. gguf/F16, gguf/Q8_0, gguf/Q4_K_M")
+    checkpoint: str | None = Field(None, description="a ready GGUF file, or hub:REPOSITORY/FILE.gguf")
+    quantize: Quantize = Quantize()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Variant":
+        if self.scheme is None and self.checkpoint is None:
+            raise ValueError("a variant needs `scheme:` (made from the model) or `checkpoint:` (a ready file)")
+        return self
+
+
+
+class LlamaCppEngine(Part):
+    """llama.cpp through the pinned xllamacpp wheel."""
+
+    kind: Literal["llama.cpp"] = "llama.cpp"
+    threads: PositiveInt | None = Field(None, description="compute threads; none: cores minus one, at least 1")
+    scoring_threads: PositiveInt | None = Field(None, description="threads for quality; none: all cores")
+    context: PositiveInt | None = Field(None, description="tokens a request may hold; none: what the load needs")
+    start_timeout_s: PositiveFloat = 120.0
+    port: int | None = Field(None, ge=1, le=65535, description="none: any free port")
+
+
+class FakeEngine(Part):
+    """An OpenAI-compatible server with scripted timings; for tests and for calibrating the client."""
+
+    kind: Literal["fake"] = "fake"
+    ttft_ms: float = Field(20.0, ge=0)
+    itl_ms: float = Field(5.0, ge=0)
+    speed: dict[str, PositiveFloat] = Field({}, description="variant name to speed-up; others 1.0")
+    start_delay_s: float = Field(0.0, ge=0)
+    fault: str | None = Field(None, description="scripted fault: never-healthy, die-after:N, port-in-use")
+    start_timeout_s: PositiveFloat = 30.0
+    port: int | None = Field(None, ge=1, le=65535)
+
+
+Engine = Annotated[LlamaCppEngine | FakeEngine, Field(discriminator="kind")]
+
+
+class Workload(Part):
+    """Prompts of one length, answered at one forced length."""
+
+    prompt_tokens: PositiveInt
+    output_tokens: PositiveInt
+
+
+class Load(Part):
+    """The speed half of an experiment: every workload at every concurrency, in each block."""
+
+    workloads: dict[Name, Workload] = Field(min_length=1)
+    concurrency: list[PositiveInt] = Field([1], min_length=1)
+    requests: PositiveInt = Field(16, description="measured requests per window; at least 3 per stream are sent")
+    warmup_requests: int = Field(2, ge=0, description="requests per stream before the window, other prompts")
+    request_timeout_s: PositiveFloat = 120.0
+
+
+class TextSuite(Part):
+    """A perplexity suite over the user's own text: one file; JSONL with `text`, or plain text."""
+
+    text: str
+    tokens: PositiveInt | None = Field(32_768, description="tokens to score; null: the whole file")
+
+
+class Quality(Part):
+    """The quality half: perplexity corpora and tasks, scored on the same token ids for every variant."""
+
+    suites: list[str] = Field([], description="names of suites that ship, e.g. reference/arithmetic")
+    texts: dict[Name, TextSuite] = Field({}, description="further perplexity corpora")
+    items: PositiveInt | None = Field(None, description="items per task; none: all")
+    context: int = Field(512, ge=8, description="tokens of the perplexity window")
+    stride: int = Field(256, ge=1, description="tokens scored per window (the last ones)")
+
+    @model_validator(mode="after")
+    def _stride_fits(self) -> "Quality":
+        if self.stride >= self.context:
+            raise ValueError(f"stride ({self.stride}) must be below context ({self.context})")
+        if not self.suites and not self.texts:
+            raise ValueError("quality needs `suites:` or `texts:`; leave `quality:` out to measure speed only")
+        return self
+
+
+class Slo(Part):
+    ttft_p95_ms: PositiveFloat | None = None
+    itl_p95_ms: PositiveFloat | None = None
+
+
+class Margin(Part):
+    """The loss or slowdown that does not matter."""
+
+    accuracy_pp: PositiveFloat = Field(1.0, description="percentage points")
+    throughput_ratio: PositiveFloat = Field(0.05, description="0.05: within 5% is the same speed")
+    perplexity_ratio: PositiveFloat = Field(0.01, description="0.01: 1% more perplexity does not matter")
+
+
+class Policy(Part):
+    margin: Margin = Margin()
+    slo: Slo = Slo()
+
+
+class Experiment(Part):
+    """One comparison: a model, its variants, an engine, and what is measured."""
+
+    name: Name
+    model: str = Field(description="`reference`, a Hugging Face folder, a GGUF file, or hub:REPOSITORY")
+    baseline: Name
+    variants: dict[Name, Variant] = Field(min_length=1)
+    engine: Engine = LlamaCppEngine()
+    load: Load | None = None
+    quality: Quality | None = None
+    policy: Policy = Policy()
+    blocks: int = Field(5, ge=1, le=100, description="engine starts per variant; the unit of speed statistics")
+    noise_floor: bool = Field(True, description="measure the baseline against itself")
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        if self.baseline not in self.variants:
+            raise ValueError(
+                f"baseline {self.baseline!r} is not among the variants ({', '.join(self.variants)})"
+            )
+        if self.load is None and self.quality is None:
+            raise ValueError("nothing to measure: give `load:` (speed), `quality:`, or both")
+        return self

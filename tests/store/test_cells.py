@@ -1,0 +1,115 @@
+"""Cells: whole or not at all, and the same when read back."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quantcheck.errors import StoreError
+from quantcheck.store import CellKey, Store
+
+KEY = CellKey("load", "F16@again", "short@c8", 2, "ab" * 32)
+TABLE = {
+    "id": np.array(["a", "ü\n", ""]),
+    "right": np.array([True, False, True]),
+    "at_s": np.array([1.5, np.nan, -0.0]),
+    "n": np.array([1, 2, 3], dtype=np.int32),
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "results")
+    store.lock()
+    return store
+
+
+def test_what_is_written_is_read_back(store: Store) -> None:
+    store.write(KEY, {"result": {"x": 1}}, {"items": TABLE, "none": {"v": np.zeros(0), "s": np.array([], dtype=str)}})
+    assert store.has(KEY)
+    cell = store.cell(KEY)
+    assert cell.key == KEY
+    assert cell.record["result"] == {"x": 1}
+    read = cell.table("items")
+    assert list(read) == list(TABLE)
+    assert read["id"].tolist() == TABLE["id"].tolist()
+    assert read["right"].dtype == np.bool_
+    np.testing.assert_array_equal(read["at_s"], TABLE["at_s"])
+    assert read["n"].dtype == np.int32
+    assert len(cell.table("none")["v"]) == 0
+    assert [cell.key for cell in store.cells()] == [KEY]
+
+
+def test_a_folder_name_is_readable_and_has_no_separator() -> None:
+    key = CellKey("quality", "a b/../c", "reference/arithmetic", 0, "0" * 64)
+    assert "/" not in key.id
+    assert key.id.endswith("-000000000000")
+
+
+@pytest.mark.parametrize("failing", ["replace", "rename"])
+def test_a_full_disk_leaves_nothing_and_keeps_the_rest(
+    store: Store, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    store.write(CellKey("load", "a", "s", 0, "1" * 64), {}, {})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, failing, full)
+    with pytest.raises(StoreError, match="No space left on device.*finished cells are kept"):
+        store.write(KEY, {}, {"items": TABLE})
+    monkeypatch.undo()
+    assert not store.has(KEY)
+    assert len(list(store.cells())) == 1
+    assert list((store.root / "cells").glob(".*")) == []
+
+
+def test_what_a_killed_run_left_is_swept(store: Store) -> None:
+    leftover = store.root / "cells" / ".writing-x"
+    leftover.mkdir()
+    (leftover / "items.parquet").write_bytes(b"half")
+    store.unlock()
+    again = Store(store.root)
+    again.lock()
+    assert not leftover.exists()
+    assert list(again.cells()) == []
+
+
+def test_two_runs_cannot_write_the_same_results(store: Store) -> None:
+    with pytest.raises(StoreError, match="another quantcheck is writing here"):
+        Store(store.root).lock()
+    store.unlock()
+    Store(store.root).lock()
+
+
+def test_a_damaged_cell_says_what_to_do(store: Store) -> None:
+    folder = store.write(KEY, {}, {"items": TABLE}).folder
+    (folder / "items.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match="delete its folder and run again"):
+        store.cell(KEY).table("items")
+    (folder / "cell.json").write_text("{")
+    with pytest.raises(StoreError, match="delete its folder and run again"):
+        _ = store.cell(KEY).record
+
+
+def test_another_schema_is_refused(store: Store) -> None:
+    folder = store.write(KEY, {}, {}).folder
+    record = json.loads((folder / "cell.json").read_text())
+    (folder / "cell.json").write_text(json.dumps({**record, "schema": 99}))
+    with pytest.raises(StoreError, match="schema 99"):
+        _ = store.cell(KEY).record
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        Store(tmp_path / "file" / "results").lock()
+
+
+def test_nan_cannot_hide_in_a_record(store: Store) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        store.write(KEY, {"result": float("nan")}, {})
+    assert not store.has(KEY)
