@@ -30,6 +30,6 @@ def command(experiment: str | None, out: Path | None, quiet: bool) -> None:
         click.echo(render(outcome.summary, sys.stdout), nl=False)
         click.echo(f"\nreport: {folder / 'comparison.md'}   data: {folder / 'summary.json'}")
     for problem in outcome.problems:
-        click.echo(f"quantcheck: {problem['what']} was not measured: {problem['reason']}", err=True)
+        click.echo(f"quantcheck: {problem['variant']} was not measured whole: {problem['reason']}", err=True)
     if outcome.problems:
         sys.exit(1)

@@ -21,14 +21,17 @@ from quantcheck.spec.experiment import Experiment
 from quantcheck.store import Cell, Store
 from quantcheck.telemetry.environment import environment, hardware_id
 from quantcheck.variants.artifact import Artifact
-from quantcheck.variants.make import prepare
 
 __all__ = ["Outcome", "report", "run"]
 
 
 @dataclass
 class Outcome:
-    """What a run came to. `problems`: what could not be measured, with the reason."""
+    """What a run came to.
+
+    `measured`: cells that this run measured; `problems`: variants that could not be measured, each with its reason;
+    `stages`: wall seconds of this run by stage (artifacts, quality, speed, report, total).
+    """
 
     summary: Summary
     folder: Path
@@ -51,12 +54,14 @@ def run(experiment: Experiment, out: Path, progress: Progress | None = None) -> 
     store.lock()
     try:
         _claim(store, experiment)
-        artifacts = _artifacts(experiment, progress)
+        artifacts = artifacts_of(experiment, progress)
         stages["artifacts"] = time.monotonic() - began
         cells, measured, problems = _walk(plan, artifacts, store, progress, stages)
+        reporting = time.monotonic()
         summary = _write(experiment, store, cells, artifacts, problems)
         if not problems:
             shutil.rmtree(store.work, ignore_errors=True)
+        stages["report"] = time.monotonic() - reporting
         stages["total"] = time.monotonic() - began
     finally:
         store.unlock()
@@ -91,7 +96,7 @@ def _walk(
             progress.note(f"{step.entry}: {error}")
         finally:
             stages[stage] = stages.get(stage, 0.0) + time.monotonic() - started
-    problems = [{"what": entry, "reason": reason} for entry, reason in failed.items()]
+    problems = [{"variant": entry, "reason": reason} for entry, reason in failed.items()]
     return [store.cell(key) for key in keys.values() if store.has(key)], measured, problems
 
 
@@ -150,9 +155,3 @@ def _claim(store: Store, experiment: Experiment) -> None:
         "hardware_id": here,
         "environment": environment(),
     })
-
-
-def _artifacts(experiment: Experiment, progress: Progress) -> dict[str, Artifact]:
-    if experiment.engine.kind == "fake":
-        return {name: Artifact.none(name) for name in experiment.variants}
-    return prepare(experiment.model, experiment.variants, progress=progress.preparing)

@@ -1,0 +1,86 @@
+"""The load cells: one engine start, all loads, then the engine is gone."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from quantcheck.engines.base import Engine
+from quantcheck.engines.open import open_engine
+from quantcheck.errors import MeasurementError
+from quantcheck.load import measure, window_seed
+from quantcheck.runner.artifacts import vocabulary_size
+from quantcheck.runner.plan import LoadStep, Plan
+from quantcheck.runner.progress import Progress
+from quantcheck.store import CellKey, Store
+from quantcheck.telemetry.memory import process_memory
+from quantcheck.variants.artifact import Artifact
+
+__all__ = ["measure_block"]
+
+LEAST_PER_STREAM = 3
+"""A stream that answers fewer requests than this shows its ramp, not its rate."""
+
+
+def measure_block(
+    plan: Plan, step: LoadStep, keys: Mapping[str, CellKey], artifacts: Mapping[str, Artifact],
+    store: Store, progress: Progress,
+) -> None:
+    """Start the engine of `step`, measure and store the windows whose subjects are in `keys`, and end the engine.
+
+    Raises `EngineError` when the engine does not start or dies, `MeasurementError` when a window has no good answer.
+    """
+    load = plan.experiment.load
+    assert load is not None
+    artifact = artifacts[step.variant]
+    log = store.logs / f"{step.entry}-block{step.block + 1}.log"
+    engine = open_engine(
+        plan.experiment.engine, variant=step.entry, model=artifact.path,
+        slots=max(window.concurrency for window in step.windows),
+        tokens=max(window.workload.prompt_tokens + window.workload.output_tokens for window in step.windows),
+        log=log,
+    )
+    # One vocabulary for all variants: the prompts must be the same.
+    vocabulary = vocabulary_size(artifacts[plan.baseline])
+    progress.step(step.entry, "starting", 0, 1, step.block)
+    with engine:
+        started_at = time.time()
+        for window in step.windows:
+            if window.subject not in keys:
+                continue
+            progress.step(step.entry, window.subject, 0, 1, step.block)
+            began = time.monotonic()
+            found = measure(
+                engine.endpoint, window.workload,
+                concurrency=window.concurrency,
+                requests=max(load.requests, LEAST_PER_STREAM * window.concurrency),
+                warmup_requests=load.warmup_requests,
+                seed=window_seed(plan.experiment.seed, window.subject, step.block),
+                vocab_size=vocabulary,
+                timeout_s=load.request_timeout_s,
+                check=engine.check,
+            )
+            seconds = time.monotonic() - began
+            if not found.summary["outcomes"].get("ok"):
+                raise MeasurementError(f"{step.entry}, {window.subject}: not one of {found.summary['requests']} requests "
+                                       f"was answered ({_faults(found.summary)}); see {log}")
+            store.write(keys[window.subject], {
+                "started_at": started_at,
+                "duration_s": seconds,
+                "artifact_sha256": artifact.sha256,
+                "result": {**found.summary, "engine": dict(engine.describe()), "ready_s": engine.ready_s,
+                           "memory": _memory(engine, artifact)},
+            }, found.tables)
+            progress.finished(step.entry, window.subject, step.block, seconds)
+
+
+def _memory(engine: Engine, artifact: Artifact) -> dict[str, Any]:
+    return {
+        **process_memory(engine.pid),
+        "weights_bytes": artifact.recipe.get("bytes"),
+        "kv_cache_bytes": engine.describe().get("kv_cache_bytes"),
+    }
+
+
+def _faults(summary: Mapping[str, Any]) -> str:
+    first = summary.get("faults") or [summary.get("problem") or "no answer"]
+    return str(first[0])

@@ -1,0 +1,101 @@
+"""Killed at any moment, a run loses at most the cell in hand, and goes on where it stopped."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from quantcheck.store import Store
+from tests.runner.conftest import Run, command, left_running
+
+
+def written(results: Path) -> dict[str, float]:
+    """Every stored cell, read whole (record and raw samples), and when it was written."""
+    found = {}
+    for cell in Store(results).cells():
+        assert len(cell.table("requests")["request"]) > 0
+        assert len(cell.table("chunks")["at_s"]) > 0
+        found[cell.key.id] = (cell.folder / "cell.json").stat().st_mtime_ns
+    return found
+
+
+def test_kill_at_any_moment(tmp_path: Path, fake: Callable[..., Path], run: Run) -> None:
+    fake(blocks=3)
+    results = tmp_path / "results" / "exp"
+    moments = random.Random(20261120)
+    seen: dict[str, float] = {}
+    kills = 0
+    while kills < 22:
+        before = set(psutil.pids())
+        process = subprocess.Popen(command("run", "exp.yaml", "--quiet"), cwd=tmp_path, stderr=subprocess.PIPE)
+        try:
+            process.wait(timeout=moments.uniform(0.1, 3.0))
+            if process.returncode == 0:  # nothing was left to measure: begin again
+                for folder in (results / "cells").iterdir():
+                    seen.pop(folder.name, None)
+                    for file in folder.iterdir():
+                        file.unlink()
+                    folder.rmdir()
+                continue
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+        deadline = time.monotonic() + 10
+        while left_running(before) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert left_running(before) == []
+        if (results / "cells").exists():
+            now = written(results)
+            assert seen.items() <= now.items(), "a stored cell was lost or measured again"
+            seen = now
+    done = run("run", "exp.yaml")
+    assert done.returncode == 0, done.stderr
+    final = written(results)
+    assert seen.items() <= final.items()
+    assert len(final) == 3 * 3 * 4  # blocks x (baseline, its twin, one variant) x windows
+    assert json.loads((results / "summary.json").read_text())
+
+
+def test_a_second_run_measures_nothing(tmp_path: Path, fake: Callable[..., Path], run: Run) -> None:
+    fake(blocks=1)
+    assert run("run", "exp.yaml").returncode == 0
+    first = written(tmp_path / "results" / "exp")
+    again = run("run", "exp.yaml")
+    assert again.returncode == 0
+    assert f"{len(first)} of them stored already" in again.stderr
+    assert written(tmp_path / "results" / "exp") == first
+
+
+def test_a_changed_experiment_keeps_what_still_holds(tmp_path: Path, fake: Callable[..., Path], run: Run) -> None:
+    fake(blocks=1)
+    run("run", "exp.yaml")
+    first = written(tmp_path / "results" / "exp")
+    fake(blocks=2)
+    assert run("run", "exp.yaml").returncode == 0
+    second = written(tmp_path / "results" / "exp")
+    assert first.items() <= second.items()
+    assert len(second) == 2 * len(first)
+
+
+def test_ctrl_c_ends_everything_and_keeps_finished_cells(tmp_path: Path, fake: Callable[..., Path], run: Run) -> None:
+    fake(blocks=20)
+    before = set(psutil.pids())
+    process = subprocess.Popen(command("run", "exp.yaml"), cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    assert process.stderr is not None
+    while "[3/" not in process.stderr.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    _, words = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert words.strip().splitlines()[-1].startswith("quantcheck: interrupted; finished cells are kept")
+    assert "Traceback" not in words
+    assert left_running(before) == []
+    assert len(written(tmp_path / "results" / "exp")) >= 3
