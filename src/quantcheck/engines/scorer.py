@@ -1,0 +1,53 @@
+"""The quality face of an engine: token ids in, logits, log-likelihoods and greedy continuations out."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FloatArray", "IntArray", "LogLikelihood", "Scorer"]
+
+IntArray = NDArray[np.integer[Any]]
+"""Token ids of one sequence, [tokens]."""
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLikelihood:
+    """What a model thinks of one continuation of a context.
+
+    `logprob` is the sum of the natural log-probabilities of its tokens; `is_greedy` says whether each of them was
+    the most likely one at its place.
+    """
+
+    logprob: float
+    is_greedy: bool
+
+
+class Scorer(Protocol):
+    """Scores token ids with one model; the caller's tokenizer makes them, the same for all variants.
+
+    All methods raise SpecError for an empty sequence or one that does not fit the context, ModelError for a token
+    outside the vocabulary, EngineError when the engine fails. The same calls give the same figures, bit for bit, on
+    one machine with one setting.
+    """
+
+    vocab_size: int
+
+    def logits(self, sequences: Sequence[IntArray]) -> Iterator[FloatArray]:
+        """For each sequence, in order: raw float32 logits [tokens, vocabulary]; row i predicts token i + 1."""
+        ...
+
+    def loglikelihoods(self, pairs: Sequence[tuple[IntArray, IntArray]]) -> list[LogLikelihood]:
+        """For each (context, continuation), neither of them empty: the continuation's log-likelihood."""
+        ...
+
+    def generate(self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int]) -> list[IntArray]:
+        """For each prompt: the most likely token again and again, until one of `stop` (left out) or `max_tokens`."""
+        ...
+
+    def close(self) -> None:
+        """Frees the model; again is harmless."""
+        ...
