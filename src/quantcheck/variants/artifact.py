@@ -1,0 +1,187 @@
+"""Artifacts: the files of a variant with the recipe that made them, kept in a cache by what went into them.
+
+    CACHE/artifacts/Q4_K_M-3f2a.../model.gguf, recipe.json, tokenizer.json
+
+CACHE is `$QUANTCHECK_CACHE`, or `quantcheck` in the XDG cache folder. The folder's name holds the recipe's hash:
+the same source, scheme, calibration tokens and tool versions give the same folder, which is then reused. A folder is
+made under another name, synced, and renamed when it is whole.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quantcheck.variants.gguf_file import disk_errors
+from quantcheck.variants.hashing import file_sha256
+
+__all__ = ["MODEL", "Artifact", "Cache", "cache_root", "recipe_hash"]
+
+RECIPE = "recipe.json"
+MODEL = "model.gguf"
+SCHEMA_VERSION = 1
+
+# Up to this size the hash of a reused file is computed again at each use; above it, the size must do.
+_REHASH_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One variant's model file; `recipe` is what `recipe.json` says."""
+
+    name: str
+    path: Path
+    recipe: Mapping[str, Any]
+
+    @classmethod
+    def none(cls, name: str) -> "Artifact":
+        """A variant without files, for engines that serve none."""
+        return cls(name, Path(os.devnull), {"scheme": "none", "bits_per_weight": 0.0, "bytes": 0, "sha256": ""})
+
+    @property
+    def folder(self) -> Path:
+        """Holds model.gguf, recipe.json and, if the source had one, tokenizer.json."""
+        return self.path.parent
+
+    @property
+    def sha256(self) -> str:
+        """Of the model file, in hexadecimal."""
+        return str(self.recipe["sha256"])
+
+    @property
+    def bytes(self) -> int:
+        """Size of the model file."""
+        return int(self.recipe["bytes"])
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits per value over all tensors, metadata left out."""
+        return float(self.recipe["bits_per_weight"])
+
+    @property
+    def scheme(self) -> str:
+        """E.g. gguf/Q4_K_M."""
+        return str(self.recipe["scheme"])
+
+    def named(self, name: str) -> "Artifact":
+        """The same files as the variant `name`."""
+        return replace(self, name=name)
+
+
+def cache_root() -> Path:
+    """Where artifacts are kept: `$QUANTCHECK_CACHE`, or quantcheck in `$XDG_CACHE_HOME` or ~/.cache."""
+    own = os.environ.get("QUANTCHECK_CACHE")
+    if own:
+        return Path(own).expanduser().absolute()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    base = Path(shared) if shared and Path(shared).is_absolute() else Path.home() / ".cache"
+    return base / "quantcheck"
+
+
+def recipe_hash(inputs: Mapping[str, Any]) -> str:
+    """SHA-256 over what goes into an artifact, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class Cache:
+    """The folder of artifacts; StoreError when it cannot be written."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.folder = (root or cache_root()) / "artifacts"
+        with disk_errors(self.folder / MODEL):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, label: str, inputs: Mapping[str, Any]) -> Artifact | None:
+        """The artifact made from `inputs`, when it is there and undamaged."""
+        key = recipe_hash(inputs)
+        return _intact(label, self.folder / f"{label}-{key[:24]}", key)
+
+    def get_or_make(
+        self, label: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
+    ) -> Artifact:
+        """The artifact made from `inputs`, made now when it is missing or damaged.
+
+        `make` writes model.gguf (and what goes with it) into the empty folder that it is given and returns further
+        facts for the recipe. Two processes that want the same artifact wait for each other.
+        """
+        key = recipe_hash(inputs)
+        folder = self.folder / f"{label}-{key[:24]}"
+        with self._locked(folder):
+            found = _intact(label, folder, key)
+            if found is not None:
+                return found
+            making = folder.with_name(f".{folder.name}.making")  # ours alone, under the lock; a killed run's is swept
+            with disk_errors(making / MODEL):
+                _sweep(making)
+                making.mkdir()
+            try:
+                facts = make(making)
+                recipe = _recipe(key, inputs, facts, making / MODEL)
+                with disk_errors(making / RECIPE):
+                    _write_synced(making / RECIPE, json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
+                    _sync_folder(making)
+                    _sweep(folder)  # damaged: what was intact has been returned above
+                    making.rename(folder)
+                    _sync_folder(self.folder)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
+        return Artifact(label, folder / MODEL, recipe)
+
+    @contextmanager
+    def _locked(self, folder: Path) -> Iterator[None]:
+        with disk_errors(folder):
+            lock = folder.with_name(f".{folder.name}.lock").open("w")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _recipe(key: str, inputs: Mapping[str, Any], facts: Mapping[str, Any], model: Path) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "hash": key,
+        **inputs,
+        **facts,
+        "bytes": model.stat().st_size,
+        "sha256": facts.get("sha256") or file_sha256(model),
+    }
+
+
+def _intact(label: str, folder: Path, key: str) -> Artifact | None:
+    model = folder / MODEL
+    try:
+        recipe = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        size = model.stat().st_size
+    except (OSError, ValueError):
+        return None
+    if not isinstance(recipe, dict) or recipe.get("hash") != key or recipe.get("bytes") != size:
+        return None
+    if size <= _REHASH_BYTES and recipe.get("sha256") != file_sha256(model):
+        return None
+    return Artifact(label, model, recipe)
+
+
+def _sweep(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,203 @@
+"""Reading a GGUF file with checks, and writing one tensor by tensor.
+
+The format itself is the `gguf` package's business; here its failures become one clear line, and a file is
+written as a stream, so that no more than one tensor is held in memory.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGUFReader, GGUFValueType, GGUFWriter, ReaderTensor
+from gguf.quants import dequantize
+
+from quantcheck.errors import ModelError, StoreError
+from quantcheck.variants.mix import ModelShape, Tensor
+
+__all__ = ["GgufFile", "bits_per_weight", "copy_metadata", "disk_errors", "write_gguf"]
+
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+ByteArray = np.ndarray[Any, np.dtype[np.uint8]]
+
+_MAGIC = b"GGUF"
+# What `GGUFReader` raises on bytes that make no sense.
+_DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a failure to write at `path` into a StoreError of one line."""
+    try:
+        yield
+    except OSError as error:
+        # A short write by numpy's `tofile` carries no errno: the disk is full then, too.
+        if error.errno is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"no space left on the disk of {path.parent}: free some, or set QUANTCHECK_CACHE to another folder"
+            ) from error
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+
+
+class GgufFile:
+    """An opened GGUF file: its metadata and its tensors, which stay on disk until they are read.
+
+    Raises ModelError when the file is missing, is no GGUF, or is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                magic = file.read(4)
+        except OSError as error:
+            raise ModelError(f"cannot read {path}: {error.strerror}; give a GGUF file") from error
+        if magic != _MAGIC:
+            raise ModelError(f"{path} is not a GGUF file: it begins with {magic!r}, not {_MAGIC!r}")
+        try:
+            self._reader = GGUFReader(path)
+        except _DAMAGE as error:
+            raise ModelError(f"{path} is damaged or cut off ({path.stat().st_size} bytes): fetch it again") from error
+        parts = self.value("split.count", 1)
+        if parts > 1:
+            raise ModelError(f"{path} is one of {parts} parts: join them with `llama-gguf-split --merge` first")
+        self._tensors = {t.name: t for t in self._reader.tensors}
+        end = max((t.data_offset + t.n_bytes for t in self._reader.tensors), default=0)
+        if not self._tensors or end > path.stat().st_size:
+            raise ModelError(
+                f"{path} is cut off: {path.stat().st_size} bytes where its tensors need {end}: fetch it again"
+            )
+
+    @property
+    def fields(self) -> Iterable[tuple[str, GGUFValueType, GGUFValueType | None, Any]]:
+        """Each metadata key with its type, the type of its items when it is an array, and its value."""
+        for name, field in self._reader.fields.items():
+            if not name.startswith("GGUF."):  # the reader's own names for the header
+                yield name, field.types[0], field.types[-1] if len(field.types) > 1 else None, field.contents()
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """The value of one metadata key, or `default`."""
+        field = self._reader.fields.get(key)
+        return default if field is None else field.contents()
+
+    @property
+    def architecture(self) -> str:
+        """`general.architecture`, e.g. llama."""
+        return str(self.value("general.architecture", "?"))
+
+    @property
+    def alignment(self) -> int:
+        """Bytes to which tensors are aligned."""
+        return int(self._reader.alignment)
+
+    @property
+    def shape(self) -> ModelShape:
+        """Layers, heads and experts as the file states them; ModelError when it does not."""
+
+        def count(key: str, default: int | None = None) -> int:
+            value = self.value(f"{self.architecture}.{key}", default)
+            if isinstance(value, list):
+                value = value[0]
+            if value is None:
+                raise ModelError(f"{self.path} does not state {self.architecture}.{key}: not a language model?")
+            return int(value)
+
+        heads = count("attention.head_count")
+        return ModelShape(
+            architecture=self.architecture,
+            layers=count("block_count"),
+            heads=heads,
+            kv_heads=count("attention.head_count_kv", heads),
+            experts=count("expert_count", 0),
+        )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in the file's order."""
+        return [
+            Tensor(t.name, tuple(int(n) for n in reversed(t.shape.tolist())), t.tensor_type)
+            for t in self._reader.tensors
+        ]
+
+    def _find(self, name: str) -> ReaderTensor:
+        return self._tensors[name]
+
+    def raw(self, name: str) -> ByteArray:
+        """The tensor's bytes, as stored (a view of the file)."""
+        return np.frombuffer(self._find(name).data, dtype=np.uint8)
+
+    def rows(self, name: str, start: int, stop: int) -> FloatArray:
+        """Rows `start` to `stop` of the tensor, counted over all its matrices, as float32 [rows, columns]."""
+        tensor = self._find(name)
+        columns = int(tensor.shape[0])
+        block, size = GGML_QUANT_SIZES[tensor.tensor_type]
+        width = columns // block * size
+        data = self.raw(name)[start * width : stop * width].reshape(stop - start, width)
+        values = dequantize(np.ascontiguousarray(data), tensor.tensor_type)
+        return np.ascontiguousarray(values, dtype=np.float32).reshape(stop - start, columns)
+
+
+def bits_per_weight(tensors: Iterable[Tensor]) -> float:
+    """Bits per value over all tensors, the metadata left out: llama.cpp's BPW."""
+    bits = values = 0
+    for tensor in tensors:
+        block, size = GGML_QUANT_SIZES[tensor.type]
+        bits += tensor.values // block * size * 8
+        values += tensor.values
+    return bits / values if values else 0.0
+
+
+def copy_metadata(source: GgufFile, writer: GGUFWriter, without: Iterable[str] = ()) -> None:
+    """Carry all metadata keys of `source` over, except the architecture (the writer has it) and `without`."""
+    left_out = {"general.architecture", *without}
+    for name, kind, item_kind, value in source.fields:
+        if name == "general.alignment":
+            writer.add_custom_alignment(int(value))
+        elif name not in left_out:
+            writer.add_key_value(name, value, kind, item_kind)
+
+
+def write_gguf(
+    path: Path,
+    architecture: str,
+    describe: Callable[[GGUFWriter], None],
+    tensors: Sequence[tuple[Tensor, Callable[[], ByteArray]]],
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Write a GGUF file and have it safely on disk: metadata by `describe`, then each tensor as its bytes come.
+
+    `progress` hears the fraction of values written. Raises StoreError when the disk is full;
+    nothing is left at `path` then.
+    """
+    writer = GGUFWriter(path, architecture)
+    describe(writer)
+    total = sum(t.values for t, _ in tensors) or 1
+    for tensor, _ in tensors:
+        block, size = GGML_QUANT_SIZES[tensor.type]
+        writer.add_tensor_info(
+            tensor.name, tensor.shape, np.dtype(np.float32), tensor.values // block * size, raw_dtype=tensor.type
+        )
+    whole = False
+    with disk_errors(path):
+        try:
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            done = 0
+            for tensor, load in tensors:
+                writer.write_tensor_data(load())
+                done += tensor.values
+                if progress is not None:
+                    progress(done / total)
+            writer.close()
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            whole = True
+        finally:
+            if not whole:
+                with suppress(OSError):  # a full disk may fail once more; the first failure is the one to tell
+                    writer.close()
+                path.unlink(missing_ok=True)
