@@ -1,0 +1,68 @@
+"""Statistics: arrays in, numbers and verdict words out. Pure: no files, no clocks, no global state."""
+
+from quantcheck.stats.interval import Interval, ratio_of_sums, t_interval
+from quantcheck.stats.loglik import (
+    TokenUnits,
+    judge_perplexity,
+    perplexity,
+    perplexity_ratio,
+    token_mean,
+    token_units,
+)
+from quantcheck.stats.noninferiority import (
+    PairedResult,
+    QualityVerdict,
+    QualityWord,
+    compare_items,
+    holm,
+    judge_tasks,
+)
+from quantcheck.stats.paired import Flips, count_flips, mcnemar_p, score_interval
+from quantcheck.stats.planning import (
+    PERCENTILE_SUPPORT,
+    items_for_noninferiority,
+    items_to_detect,
+    minimum_detectable_difference,
+    requests_for_percentile,
+    supported_percentile,
+)
+from quantcheck.stats.ratio import Ratio, block_log_ratios, geometric_mean, ratio_interval, speed_ratio
+from quantcheck.stats.speed import SpeedVerdict, SpeedWord, above_noise, blocks_to_settle, judge_speed
+
+__all__ = [
+    "PERCENTILE_SUPPORT",
+    "Flips",
+    "Interval",
+    "PairedResult",
+    "QualityVerdict",
+    "QualityWord",
+    "Ratio",
+    "SpeedVerdict",
+    "SpeedWord",
+    "TokenUnits",
+    "above_noise",
+    "block_log_ratios",
+    "blocks_to_settle",
+    "compare_items",
+    "count_flips",
+    "geometric_mean",
+    "holm",
+    "items_for_noninferiority",
+    "items_to_detect",
+    "judge_perplexity",
+    "judge_speed",
+    "judge_tasks",
+    "mcnemar_p",
+    "minimum_detectable_difference",
+    "perplexity",
+    "perplexity_ratio",
+    "ratio_interval",
+    "ratio_of_sums",
+    "requests_for_percentile",
+    "score_interval",
+    "speed_ratio",
+    "supported_percentile",
+    "t_interval",
+    "token_mean",
+    "token_units",
+]
