@@ -1,13 +1,12 @@
 """The command line: a thin skin, one module per verb, loaded when the verb is used."""
 
 import importlib
-import signal
 import sys
-from types import FrameType
 
 import click
 
 from quantcheck import __version__
+from quantcheck.cli.interrupt import install
 from quantcheck.errors import QuantcheckError
 
 __all__ = ["main"]
@@ -62,7 +61,7 @@ def _cli() -> None:
 
 def main() -> None:
     """The `quantcheck` command. Exit codes: 0 done, 1 a measurement failed, 2 a mistake to mend, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _terminated)
+    install()
     try:
         _cli.main(standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -80,7 +79,3 @@ def main() -> None:
         # The reader of our output has gone (quantcheck ... | head): nothing is wrong, and nobody is left to tell.
         sys.stderr.close()
         sys.exit(0)
-
-
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from quantcheck.cli.interrupt import raise_if_interrupted
 from quantcheck.runner.progress import Progress, Silent
 
 __all__ = ["display"]
@@ -18,7 +19,7 @@ __all__ = ["display"]
 def display(*, quiet: bool) -> Iterator[Progress]:
     """What shows a run's progress, on standard error."""
     if quiet:
-        yield Silent()
+        yield _Quiet()
         return
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:
@@ -50,7 +51,12 @@ class _Clock:
         return f"about {_duration(seconds)} left"
 
 
-class _Lines:
+class _Quiet(Silent):
+    def pulse(self) -> None:
+        raise_if_interrupted()
+
+
+class _Lines(_Quiet):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._clock = _Clock()
@@ -62,9 +68,6 @@ class _Lines:
 
     def preparing(self, what: str) -> None:
         self._print(what)
-
-    def step(self, variant: str, subject: str, done: int, of: int, block: int | None = None) -> None:
-        pass  # a line per cell is enough for a log
 
     def finished(self, variant: str, subject: str, block: int | None, seconds: float) -> None:
         self._clock.done += 1
@@ -80,7 +83,7 @@ class _Lines:
         print(text, file=sys.stderr, flush=True)
 
 
-class _Live:
+class _Live(_Quiet):
     def __init__(self, bar: Bar, task: TaskID) -> None:
         self._bar = bar
         self._task = task

@@ -8,27 +8,28 @@ engine's native code ends this process and nothing else.
 
 import hashlib
 import json
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from quantcheck.engines.scorer import Scorer
 
+from quantcheck.engines.scorer import Scorer
 from quantcheck.errors import ModelError, QuantcheckError, StoreError
 from quantcheck.quality.divergence import BaselineLogits, LogitsWriter
-from quantcheck.quality.perplexity import score_windows
-from quantcheck.quality.suites import Corpus, GenerationTask, Suite, load_suites
+from quantcheck.quality.perplexity import TokenScores, score_windows
+from quantcheck.quality.suites import LINE_TOKENS, Corpus, GenerationTask, Suite, load_suites
 from quantcheck.quality.tasks import Tokenizer, answer_choices, answer_generation
-from quantcheck.quality.windows import windows
+from quantcheck.quality.windows import Window, windows
 from quantcheck.spec.experiment import Quality
 
-__all__ = ["Job", "main", "score_suite"]
+__all__ = ["Encoded", "Job", "encode", "main", "score_suite"]
 
 IntArray = NDArray[np.integer[Any]]
 
@@ -55,6 +56,7 @@ def main(folder: Path) -> int:
     # Imported here: only this process loads the native library.
     from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
 
+    from quantcheck.ggml.model import Model
     from quantcheck.ggml.vocabulary import Vocabulary
 
     job = Job.model_validate_json((folder / "job.json").read_text(encoding="utf-8"))
@@ -66,16 +68,17 @@ def main(folder: Path) -> int:
 
         try:
             suites = {suite.name: suite for suite in load_suites(job.quality)}
-            with LlamaCppScorer(
-                job.model, threads=job.threads, context=job.quality.context, batch_tokens=job.batch_tokens
-            ) as scorer:
-                tokenizer = Vocabulary(scorer.model)
-                for number, name in enumerate(job.suites):
-                    started = time.monotonic()
-                    result, arrays = score_suite(scorer, tokenizer, suites[name], job, lambda done, of, name=name: tell(
-                        suite=name, done=done, of=of))
-                    np.savez(folder / f"{number}.npz", **arrays)
-                    tell(suite=name, result={**result, "seconds": time.monotonic() - started})
+            with Model(job.model, vocabulary_only=True) as words:
+                tokenizer = Vocabulary(words)
+                work = [encode(suites[name], tokenizer, job.quality) for name in job.suites]
+                context = max(item.context for item in work)
+                with LlamaCppScorer(job.model, job.threads, context, job.batch_tokens) as scorer:
+                    for number, item in enumerate(work):
+                        started = time.monotonic()
+                        name = item.suite.name
+                        result, arrays = score_suite(scorer, tokenizer, item, job, partial(_progress, tell, name))
+                        np.savez(folder / f"{number}.npz", allow_pickle=False, **arrays)
+                        tell(suite=name, result={**result, "seconds": time.monotonic() - started})
         except QuantcheckError as error:
             tell(error=type(error).__name__, message=str(error))
             return error.exit_code
@@ -85,81 +88,101 @@ def main(folder: Path) -> int:
     return 0
 
 
+def _progress(tell: Callable[..., None], suite: str, done: int, of: int) -> None:
+    tell(suite=suite, done=done, of=of)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A suite as token ids: the prompts of a task, or the windows of a corpus."""
+
+    suite: Suite
+    sequences: list[IntArray]
+    windows: list[Window]
+
+    @property
+    def context(self) -> int:
+        """Tokens that the longest sequence and its answer take."""
+        answer = 0 if isinstance(self.suite, Corpus) else LINE_TOKENS
+        return max(map(len, self.sequences)) + answer
+
+    @property
+    def sha256(self) -> str:
+        """Over all token ids as little-endian int32, each sequence led by its length."""
+        digest = hashlib.sha256()
+        for tokens in self.sequences:
+            digest.update(np.int32(len(tokens)).astype("<i4").tobytes())
+            digest.update(np.asarray(tokens).astype("<i4").tobytes())
+        return digest.hexdigest()
+
+
+def encode(suite: Suite, tokenizer: Tokenizer, quality: Quality) -> Encoded:
+    """The token ids of `suite`; raises `ModelError` when its texts are too short to score."""
+    if not isinstance(suite, Corpus):
+        return Encoded(suite, [tokenizer.encode(item.prompt, bos=True) for item in suite.items], [])
+    documents = [tokenizer.encode(document, bos=True) for document in suite.documents]
+    found = list(windows(documents, quality.context, quality.stride, suite.tokens))
+    if not found:
+        raise ModelError(f"{suite.name}: its documents are too short to score; every one needs at least two tokens")
+    return Encoded(suite, [window.tokens for window in found], found)
+
+
 def score_suite(
-    scorer: Scorer, tokenizer: Tokenizer, suite: Suite, job: Job, progress: Callable[[int, int], None]
+    scorer: Scorer, tokenizer: Tokenizer, work: Encoded, job: Job, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The result of one suite as stored in a cell, and the arrays of its raw table."""
+    suite = work.suite
+    hashes = {"suite_sha256": suite.digest, "prompts_sha256": work.sha256}
     if isinstance(suite, Corpus):
-        return _corpus(scorer, tokenizer, suite, job, progress)
-    prompts = [tokenizer.encode(item.prompt, bos=True) for item in suite.items]
-    answer = answer_generation if isinstance(suite, GenerationTask) else answer_choices
-    scores = answer(scorer, tokenizer, suite, prompts, lambda done: progress(done, len(prompts)))  # type: ignore[operator]
-    result = {
-        "kind": "task",
-        "n": len(prompts),
-        "accuracy": scores.accuracy,
-        "suite_sha256": suite.digest,
-        "prompts_sha256": _hash(prompts),
-    }
-    return result, {
+        scores = _corpus(scorer, work, job, progress)
+        return {
+            "kind": "perplexity",
+            "tokens": len(scores.nll),
+            "documents": int(scores.document.max()) + 1,
+            "context": job.quality.context,
+            "stride": job.quality.stride,
+            "nll_mean": float(scores.nll.mean()),
+            "perplexity": scores.perplexity,
+            "kl_divergence": None if scores.kl is None else float(scores.kl.mean()),
+            "top1_agreement": None if scores.top1 is None else float(scores.top1.mean()),
+            **hashes,
+        }, scores.table()
+
+    def items_done(done: int) -> None:
+        progress(done, len(work.sequences))
+
+    if isinstance(suite, GenerationTask):
+        answers = answer_generation(scorer, tokenizer, suite, work.sequences, items_done)
+    else:
+        answers = answer_choices(scorer, tokenizer, suite, work.sequences, items_done)
+    return {"kind": "task", "n": len(work.sequences), "accuracy": answers.accuracy, **hashes}, {
         "id": np.array([item.id for item in suite.items]),
         "group": np.array([item.group for item in suite.items]),
-        "right": scores.right,
-        "output": np.array(scores.output),
+        "right": answers.right,
+        "output": np.array(answers.output),
     }
 
 
-def _corpus(
-    scorer: Scorer, tokenizer: Tokenizer, suite: Corpus, job: Job, progress: Callable[[int, int], None]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    documents = [tokenizer.encode(document, bos=True) for document in suite.documents]
-    todo = list(windows(documents, job.quality.context, job.quality.stride, suite.tokens))
-    if not todo:
-        raise ModelError(f"{suite.name}: its documents are too short to score; every one needs at least two tokens")
-    total = sum(window.scored for window in todo)
-    path = job.logits.get(suite.name)
+def _corpus(scorer: Scorer, work: Encoded, job: Job, progress: Callable[[int, int], None]) -> TokenScores:
+    total = sum(window.scored for window in work.windows)
+    path = job.logits.get(work.suite.name)
 
     def tokens_done(done: int) -> None:
         progress(done, total)
 
     if path is None:
-        scores = score_windows(scorer, todo, progress=tokens_done)
-    elif job.role == "baseline":
+        return score_windows(scorer, work.windows, progress=tokens_done)
+    if job.role == "baseline":
         with LogitsWriter(path) as save:
-            scores = score_windows(scorer, todo, save=save, progress=tokens_done)
-    else:
-        baseline = BaselineLogits(path, scorer.vocab_size)
-        if baseline.count != total:
-            raise ModelError(
-                f"{suite.name}: {job.model} cuts the text into {total} scored tokens, the baseline into "
-                f"{baseline.count}: their tokenizers differ, so they cannot be compared"
-            )
-        scores = score_windows(scorer, todo, baseline=baseline, progress=tokens_done)
-    result = {
-        "kind": "perplexity",
-        "tokens": total,
-        "documents": int(scores.document.max()) + 1,
-        "context": job.quality.context,
-        "stride": job.quality.stride,
-        "nll_mean": float(scores.nll.mean()),
-        "perplexity": scores.perplexity,
-        "kl_divergence": None if scores.kl is None else float(scores.kl.mean()),
-        "top1_agreement": None if scores.top1 is None else float(scores.top1.mean()),
-        "suite_sha256": suite.digest,
-        "prompts_sha256": _hash([window.tokens for window in todo]),
-    }
-    return result, scores.table()
-
-
-def _hash(sequences: Sequence[IntArray]) -> str:
-    """sha256 over all token ids as little-endian int32, each sequence led by its length."""
-    digest = hashlib.sha256()
-    for tokens in sequences:
-        digest.update(np.int32(len(tokens)).astype("<i4").tobytes())
-        digest.update(np.asarray(tokens).astype("<i4").tobytes())
-    return digest.hexdigest()
+            return score_windows(scorer, work.windows, save=save, progress=tokens_done)
+    baseline = BaselineLogits(path, scorer.vocab_size)
+    if baseline.count != total:
+        raise ModelError(
+            f"{work.suite.name}: {job.model} cuts the text into {total} scored tokens, the baseline into "
+            f"{baseline.count}: their tokenizers differ, so they cannot be compared"
+        )
+    return score_windows(scorer, work.windows, baseline=baseline, progress=tokens_done)
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(main(Path(sys.argv[1])))

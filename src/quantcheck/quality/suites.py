@@ -17,7 +17,7 @@ from quantcheck.errors import SpecError
 from quantcheck.quality import answers, expressions
 from quantcheck.spec.experiment import Quality
 
-__all__ = ["SUITES", "ChoiceTask", "Corpus", "GenerationTask", "Item", "Suite", "load_suites"]
+__all__ = ["SUITES", "LINE_TOKENS", "ChoiceTask", "Corpus", "GenerationTask", "Item", "Suite", "load_suites"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ Suite = Corpus | GenerationTask | ChoiceTask
 
 
 def _arithmetic(item: Item, text: str) -> bool:
-    return answers.final_number(text) == item.data["answer"]
+    return answers.final_number(text) == str(item.data["answer"])
 
 
 def _expression(item: Item, text: str) -> bool:
@@ -85,7 +85,8 @@ _CORPORA = ("reference/documentation", "reference/stories")
 SUITES = (*_CORPORA, *_GENERATION, *_CHOICE)
 """Names of the suites that ship."""
 
-_LINE_TOKENS = 64
+LINE_TOKENS = 64
+"""The longest answer of one line that is waited for."""
 
 
 def load_suites(quality: Quality) -> list[Suite]:
@@ -93,11 +94,11 @@ def load_suites(quality: Quality) -> list[Suite]:
 
     Raises `SpecError` for an unknown name, a text that is missing, empty or not UTF-8.
     """
-    suites = [_shipped(name, quality.items) for name in quality.suites]
+    suites = [_shipped(name, quality) for name in quality.suites]
     return suites + [_text(name, Path(text.text), text.tokens) for name, text in quality.texts.items()]
 
 
-def _shipped(name: str, limit: int | None) -> Suite:
+def _shipped(name: str, quality: Quality) -> Suite:
     if name not in SUITES:
         near = difflib.get_close_matches(name, SUITES, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}?" if near else ""
@@ -105,15 +106,15 @@ def _shipped(name: str, limit: int | None) -> Suite:
     short = name.removeprefix("reference/")
     if name in _CORPORA:
         path = reference.corpus_path(short)
-        return Corpus(name, tuple(line["text"] for line in _lines(path)), None, _digest(path))
+        return Corpus(name, tuple(line["text"] for line in _lines(path)), quality.tokens, _digest(path))
     path = reference.skill_path(short)
     items = tuple(
         Item(line["id"], line.get("group") or line.get("subject") or "", line["prompt"], line)
-        for line in itertools.islice(_lines(path), limit)
+        for line in itertools.islice(_lines(path), quality.items)
     )
     if name in _CHOICE:
         return ChoiceTask(name, items, _digest(path))
-    return GenerationTask(name, items, _LINE_TOKENS, _GENERATION[name], _digest(path))
+    return GenerationTask(name, items, LINE_TOKENS, _GENERATION[name], _digest(path))
 
 
 def _text(name: str, path: Path, tokens: int | None) -> Corpus:

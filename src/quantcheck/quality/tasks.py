@@ -14,7 +14,8 @@ __all__ = ["ItemScores", "Tokenizer", "answer_choices", "answer_generation"]
 
 IntArray = NDArray[np.integer[Any]]
 
-_CHUNK = 128
+_CHUNK = 512
+"""Items between two words of progress; many, because a call ends with its slowest item."""
 
 
 class Tokenizer(Protocol):
@@ -51,8 +52,8 @@ def answer_generation(
     outputs: list[str] = []
     stop = tokenizer.line_ends()
     for start in range(0, len(prompts), _CHUNK):
-        for tokens in scorer.generate(prompts[start : start + _CHUNK], task.max_tokens, stop):
-            outputs.append(tokenizer.decode(tokens))
+        answers = scorer.generate(prompts[start : start + _CHUNK], task.max_tokens, stop)
+        outputs += [tokenizer.decode(tokens) for tokens in answers]
         progress(len(outputs))
     right = [task.right(item, output) for item, output in zip(task.items, outputs, strict=True)]
     return ItemScores(np.array(right, dtype=bool), outputs)
@@ -72,8 +73,7 @@ def answer_choices(
             for choice in item.data["choices"]
         ]
         sums = iter(result.logprob for result in scorer.loglikelihoods(pairs))
-        for item in items:
-            picked.append(int(np.argmax([next(sums) for _ in item.data["choices"]])))
+        picked += [int(np.argmax([next(sums) for _ in item.data["choices"]])) for item in items]
         progress(len(picked))
     right = [choice == item.data["gold"] for item, choice in zip(task.items, picked, strict=True)]
     return ItemScores(np.array(right, dtype=bool), [str(choice) for choice in picked])

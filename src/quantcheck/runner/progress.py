@@ -28,6 +28,10 @@ class Progress(Protocol):
         """Something the user should know."""
         ...
 
+    def pulse(self) -> None:
+        """Called many times a second while a cell is measured; what it raises ends the run."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
@@ -41,3 +45,5 @@ class Silent:
     def finished(self, variant: str, subject: str, block: int | None, seconds: float) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def pulse(self) -> None: ...

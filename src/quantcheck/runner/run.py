@@ -12,6 +12,7 @@ import quantcheck
 from quantcheck.errors import EngineError, StoreError
 from quantcheck.report.markdown import render as render_markdown
 from quantcheck.report.view import Summary, build_summary
+from quantcheck.runner.artifacts import artifacts_of
 from quantcheck.runner.plan import LoadStep, Plan, make_plan
 from quantcheck.runner.progress import Progress, Silent
 from quantcheck.runner.scoring import score

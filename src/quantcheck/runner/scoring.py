@@ -23,8 +23,8 @@ from quantcheck.variants.artifact import Artifact
 
 __all__ = ["score"]
 
-BATCH_TOKENS = 2048
-AGAIN_BATCH_TOKENS = 512
+BATCH_TOKENS = 512
+AGAIN_BATCH_TOKENS = 192
 """The twin is scored in another batch shape: what changes then is rounding, the noise floor of quality."""
 
 SILENCE_S = 600.0
@@ -107,7 +107,7 @@ def _run(
     )
     finished = 0
     with process:
-        for event in _events(folder / "events.jsonl", process):
+        for event in _events(folder / "events.jsonl", process, progress):
             if "error" in event:
                 raise _raised(event)
             if "result" in event:
@@ -121,7 +121,7 @@ def _run(
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _events(path: Path, process: ManagedProcess) -> Iterator[dict[str, Any]]:
+def _events(path: Path, process: ManagedProcess, progress: Progress) -> Iterator[dict[str, Any]]:
     """The process's events as they come. Ends never by itself: raises `EngineError` when the process does."""
     position, heard = 0, time.monotonic()
     while True:
@@ -137,6 +137,7 @@ def _events(path: Path, process: ManagedProcess) -> Iterator[dict[str, Any]]:
             if time.monotonic() - heard > SILENCE_S:
                 raise EngineError(f"{process.name} said nothing for {SILENCE_S:.0f} s and was ended; "
                                   f"see {process.log}, or give it more threads (engine.scoring_threads)")
+            progress.pulse()
             time.sleep(POLL_S)
         position = whole
 

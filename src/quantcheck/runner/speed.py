@@ -41,6 +41,11 @@ def measure_block(
     )
     # One vocabulary for all variants: the prompts must be the same.
     vocabulary = vocabulary_size(artifacts[plan.baseline])
+
+    def check() -> None:
+        progress.pulse()
+        engine.check()
+
     progress.step(step.entry, "starting", 0, 1, step.block)
     with engine:
         started_at = time.time()
@@ -57,7 +62,7 @@ def measure_block(
                 seed=window_seed(plan.experiment.seed, window.subject, step.block),
                 vocab_size=vocabulary,
                 timeout_s=load.request_timeout_s,
-                check=engine.check,
+                check=check,
             )
             seconds = time.monotonic() - began
             if not found.summary["outcomes"].get("ok"):

@@ -113,6 +113,7 @@ class Quality(Part):
     suites: list[str] = Field([], description="names of suites that ship, e.g. reference/arithmetic")
     texts: dict[Name, TextSuite] = Field({}, description="further perplexity corpora")
     items: PositiveInt | None = Field(None, description="items per task; none: all")
+    tokens: PositiveInt | None = Field(None, description="tokens to score of a corpus that ships; none: all")
     context: int = Field(512, ge=8, description="tokens of the perplexity window")
     stride: int = Field(256, ge=1, description="tokens scored per window (the last ones)")
 

@@ -1,0 +1,217 @@
+"""The sentence that can be acted on, and the recommendation. Every clause names the figure that it states."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from quantcheck.report import figures
+from quantcheck.report.cells import short_names
+from quantcheck.report.summary import Clause, CorpusRow, Headline, Recommendation, TaskRow, VariantRow
+
+__all__ = ["Facts", "make_headline", "recommend"]
+
+MOST_NAMED = 3
+"""More subjects than this are counted instead of named."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The rows that the sentence speaks about, where the summary has them."""
+
+    variants: Sequence[VariantRow]
+    tasks: Sequence[TaskRow]
+    corpora: Sequence[CorpusRow]
+    loads: Sequence[str]
+    margin_ratio: float
+    names: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        subjects = dict.fromkeys([*(r.task for r in self.tasks), *(r.corpus for r in self.corpora)])
+        object.__setattr__(self, "names", short_names(subjects))
+
+    @property
+    def others(self) -> list[tuple[int, VariantRow]]:
+        return [(i, v) for i, v in enumerate(self.variants) if not v.baseline]
+
+
+def recommend(facts: Facts) -> Recommendation:
+    """The smallest variant that is safe on every task and not slower; plain words when there is none."""
+    baseline = next(v.name for v in facts.variants if v.baseline)
+    others = [v for _, v in facts.others]
+    if not others:
+        return Recommendation(variant=None, sentence=f"Nothing to recommend: {baseline} is the only variant.")
+    if all(v.quality.basis == "none" for v in others):
+        return Recommendation(
+            variant=None, sentence="No recommendation: quality was not measured, so no variant can be called safe."
+        )
+    if all(v.quality.word in (None, "not comparable") for v in others):
+        reason = next((v.quality.reason for v in others if v.quality.reason), "no result stored")
+        sentence = f"No recommendation: no variant could be compared with {baseline} ({reason})."
+        return Recommendation(variant=None, sentence=sentence)
+    smaller = [v for v in others if v.size.ratio.value is None or v.size.ratio.value < 1]
+    safe = [v for v in smaller if v.quality.word == "safe"]
+    fit = sorted((v for v in safe if v.speed.word != "slower"), key=_size)
+    if fit:
+        best = fit[0]
+        return Recommendation(variant=best.name, sentence=f"Use {best.name}: {_why(best, facts)}.")
+    if safe:
+        slow = " and ".join(v.name for v in safe[:MOST_NAMED])
+        verb = "is" if len(safe) == 1 else "are"
+        return Recommendation(
+            variant=None,
+            sentence=f"Keep {baseline} for speed: {slow} {verb} safe and smaller, but slower.",
+        )
+    open_ones = [v for v in smaller if v.quality.word == "inconclusive" and v.quality.more_items]
+    sentence = f"Keep {baseline}: no smaller variant is shown to be safe on {_everything(others)}."
+    if open_ones:
+        nearest = min(open_ones, key=lambda v: v.quality.more_items or 0)
+        needs = figures.about(nearest.quality.more_items or 0)
+        sentence += f" About {needs} more items a task would settle {nearest.name}."
+    return Recommendation(variant=None, sentence=sentence)
+
+
+def _size(variant: VariantRow) -> float:
+    return float("inf") if variant.size.ratio.value is None else variant.size.ratio.value
+
+
+def _everything(variants: Sequence[VariantRow]) -> str:
+    return "every task" if any(v.quality.basis == "tasks" for v in variants) else "perplexity"
+
+
+def _why(best: VariantRow, facts: Facts) -> str:
+    known = best.size.ratio.value is not None
+    words = ["the smallest variant that is" if known else "it is", f"safe on {_everything([best])}"]
+    text = " ".join(words)
+    speed = {
+        "faster": ", and faster",
+        "no detectable difference": f", at the same speed (within {facts.margin_ratio:.0%})",
+        "inconclusive": "; whether it is faster is still open",
+        "not comparable": "; its speed is not comparable",
+    }
+    text += "; speed was not measured" if best.speed.word is None else speed[best.speed.word]
+    return text
+
+
+def make_headline(facts: Facts, recommendation: Recommendation) -> Headline:
+    """Up to one detailed part (the recommended variant, else the only one), then the others grouped by word."""
+    parts: list[list[Clause]] = []
+    chosen, others = recommendation.variant, facts.others
+    if chosen is None and len(others) == 1:
+        chosen = others[0][1].name
+    detailed = [(i, v) for i, v in others if v.name == chosen]
+    parts += [_details(i, v, facts) for i, v in detailed]
+    rest = [(i, v) for i, v in others if v.name != chosen]
+    if others and all(v.quality.basis == "none" for _, v in others):
+        return _without_quality(facts)
+    too = " too" if chosen and any(v.quality.word == "safe" for _, v in detailed) else ""
+    safe = [(i, v) for i, v in rest if v.quality.word == "safe"]
+    for position, (i, v) in enumerate(safe):
+        verb = f" {'is' if len(safe) == 1 else 'are'} safe{too}" if position == len(safe) - 1 else ""
+        clause = Clause(text=v.name + verb, variant=v.name, source=f"/variants/{i}/quality/word")
+        if position == 0:
+            parts.append([clause])
+        else:
+            join = " and " if position == len(safe) - 1 else ", "
+            parts[-1].append(clause.model_copy(update={"text": join + clause.text}))
+    for word in ("inconclusive", "harmed", "not comparable", None):
+        parts += [_quality(i, v, facts) for i, v in rest if v.quality.word == word]
+    return _sentence(parts)
+
+
+def _without_quality(facts: Facts) -> Headline:
+    """Size and speed of every variant, and once why there is no more."""
+    parts = [_size_and_speed(i, v, facts) for i, v in facts.others]
+    for part, (_, variant) in zip(parts, facts.others, strict=True):
+        part[0] = part[0].model_copy(update={"text": f"{variant.name}: {part[0].text.removeprefix(', ')}"})
+    at, first = facts.others[0]
+    text = f"quality n/a ({first.quality.reason})"
+    parts.append([Clause(text=text, variant=None, source=f"/variants/{at}/quality/reason")])
+    return _sentence(parts)
+
+
+def _sentence(parts: list[list[Clause]]) -> Headline:
+    clauses = [clause for part in parts for clause in part]
+    text = "; ".join("".join(clause.text for clause in part) for part in parts)
+    return Headline(sentence=f"{text}." if text else "Only the baseline was measured.", clauses=clauses)
+
+
+def _details(at: int, variant: VariantRow, facts: Facts) -> list[Clause]:
+    clauses = _quality(at, variant, facts)
+    quality = variant.quality
+    if quality.basis == "tasks" and quality.delta.value is not None:
+        text = f" (accuracy {figures.points(quality.delta)}, 95% CI {figures.points_interval(quality.delta)})"
+        clauses.append(Clause(text=text, variant=variant.name, source=f"/variants/{at}/quality/delta"))
+    elif quality.basis == "perplexity" and variant.perplexity_ratio.value is not None:
+        ratio = variant.perplexity_ratio
+        text = f" (perplexity {figures.ratio(ratio, 4)}, 95% CI {figures.interval(ratio, 4)})"
+        clauses.append(Clause(text=text, variant=variant.name, source=f"/variants/{at}/perplexity_ratio"))
+    return clauses + _size_and_speed(at, variant, facts)
+
+
+def _size_and_speed(at: int, variant: VariantRow, facts: Facts) -> list[Clause]:
+    clauses = []
+    size = variant.size.ratio.value
+    if size is not None:
+        word = "the same size" if 0.995 < size < 1.005 else f"{_times(size)} {'smaller' if size < 1 else 'larger'}"
+        clauses.append(Clause(text=f", {word}", variant=variant.name, source=f"/variants/{at}/size/ratio"))
+    clauses.append(_speed(at, variant, facts))
+    return clauses
+
+
+def _times(ratio: float) -> str:
+    times = max(ratio, 1 / ratio)
+    return f"{times:.1f}x" if times >= 1.1 else f"{times:.2f}x"
+
+
+def _speed(at: int, variant: VariantRow, facts: Facts) -> Clause:
+    speed, source = variant.speed, f"/variants/{at}/speed"
+    where = ""
+    if speed.loads == 1 and len(facts.loads) == 1:
+        streams = facts.loads[0].rpartition("@c")[2]
+        where = f" at {streams} stream{'' if streams == '1' else 's'}"
+    elif speed.loads:
+        where = f" over {speed.loads} loads"
+    if speed.word in ("faster", "slower") and speed.ratio.value is not None:
+        text, source = f", {_times(speed.ratio.value)} {speed.word}{where}", f"{source}/ratio"
+    elif speed.word == "no detectable difference":
+        text, source = f", the same speed within {facts.margin_ratio:.0%}{where}", f"{source}/word"
+    elif speed.word == "inconclusive" and speed.ratio.value is not None:
+        band = figures.interval(speed.ratio)
+        text = f", speed inconclusive ({figures.ratio(speed.ratio)}{', 95% CI ' + band if band else ''}"
+        if speed.more_blocks:
+            plural = "" if speed.more_blocks == 1 else "s"
+            text += f"; about {figures.about(speed.more_blocks)} more block{plural} would settle it"
+        elif speed.reason:
+            text += f"; {speed.reason}"
+        text, source = text + ")", f"{source}/ratio"
+    else:
+        text, source = f", speed n/a ({speed.reason})", f"{source}/reason"
+    return Clause(text=text, variant=variant.name, source=source)
+
+
+def _quality(at: int, variant: VariantRow, facts: Facts) -> list[Clause]:
+    """`Q2_K is harmed on arithmetic and format`."""
+    quality, name = variant.quality, variant.name
+    source = f"/variants/{at}/quality"
+    if quality.word == "harmed":
+        text, source = f"{name} is harmed on {_named(quality.harmed, facts)}", f"{source}/harmed"
+    elif quality.word == "inconclusive" and quality.undecided:
+        text = f"{name} is inconclusive on {_named(quality.undecided, facts)}"
+        if quality.more_items:
+            unit = "items" if quality.basis == "tasks" else "documents"
+            text += f" (needs about {figures.about(quality.more_items)} more {unit})"
+            source += "/more_items"
+        else:
+            text, source = f"{text} ({quality.reason})", f"{source}/undecided"
+    elif quality.word is None:
+        text, source = f"{name}: quality n/a ({quality.reason})", f"{source}/reason"
+    else:
+        text, source = f"{name} is {quality.word}", f"{source}/word"
+    return [Clause(text=text, variant=name, source=source)]
+
+
+def _named(subjects: Sequence[str], facts: Facts) -> str:
+    short = [facts.names.get(s, s) for s in subjects]
+    if len(short) > MOST_NAMED:
+        total = len({r.task for r in facts.tasks}) or len({r.corpus for r in facts.corpora})
+        return "all tasks" if len(short) == total and facts.tasks else f"{len(short)} of {total}"
+    return short[0] if len(short) == 1 else f"{', '.join(short[:-1])} and {short[-1]}"

@@ -1,0 +1,156 @@
+"""The report as Markdown: `comparison.md`, complete on its own."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from quantcheck.metrics import metric
+from quantcheck.report import grids
+from quantcheck.report.grids import Grid, Item
+from quantcheck.report.prose import environment_pairs, flat, reading_guide
+from quantcheck.report.speed import SPEED_METRICS, THROUGHPUT
+from quantcheck.report.summary import Summary
+
+__all__ = ["escape", "render"]
+
+SPECIAL = re.compile(r"[\\`*\[\]|~]|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)|^[#>+-](?=\s)")
+"""What Markdown would not show as itself; an underscore inside a word is safe, and so are names like Q4_K_M."""
+
+NOTHING = "Nothing that was asked for is missing."
+
+
+def render(summary: Summary) -> str:
+    """The whole comparison as GitHub-flavoured Markdown, ending with a newline."""
+    about = summary.experiment
+    parts = [
+        f"# {escape(about.name)}: {escape(about.model)} on {escape(about.engine)}",
+        f"**{escape(summary.headline.sentence)}**",
+        escape(summary.recommendation.sentence),
+        *(f"> **Warning:** {escape(warning)}" for warning in summary.warnings),
+        "## Verdicts",
+        table(grids.verdict_grid(summary)),
+        f"Differences and ratios are against `{code(about.baseline)}`; intervals are 95%.",
+        *_quality(summary),
+        *_speed(summary),
+        "## Memory",
+        table(grids.memory_grid(summary)),
+        _definitions(["weights_bytes", "rss_bytes", "pss_bytes", "kv_cache_bytes"]),
+        *_noise(summary),
+        "## Environment",
+        pairs(environment_pairs(summary.environment)) or "n/a (not recorded)",
+        "## Settings and hashes",
+        pairs(flat({k: v for k, v in summary.settings.items() if v not in (None, {})})),
+        pairs(flat(summary.artifacts)) or "Artifacts: n/a (no recipe)",
+        "## How to read the words",
+        bullets(reading_guide(summary)),
+        "## What was not measured",
+        bullets([f"{item.what}: {item.reason}" for item in summary.not_measured]) or NOTHING,
+        "## How to run it again",
+        _rerun(summary),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _quality(summary: Summary) -> list[str]:
+    parts = []
+    if summary.quality:
+        parts += ["## Quality by task", table(grids.task_grid(summary))]
+        parts.append(
+            "`lost` and `gained` are the flips: items that only the baseline, or only the variant, has right. "
+            "`p` is exact McNemar, two-sided, not adjusted; the verdicts are adjusted for the number of tasks."
+        )
+    if summary.corpora:
+        context, stride = summary.settings.get("context"), summary.settings.get("stride")
+        parts += ["## Perplexity and divergence", table(grids.corpus_grid(summary))]
+        parts.append(f"Sliding window, context {context} tokens, stride {stride}. " + _definitions(
+            ["perplexity", "kl_divergence", "top1_agreement"]))  # fmt: skip
+    return parts
+
+
+def _speed(summary: Summary) -> list[str]:
+    if not summary.speed:
+        return []
+    parts = ["## Speed by load", table(grids.speed_grid(summary))]
+    for key in SPEED_METRICS:
+        if key != THROUGHPUT:
+            parts += [f"### {metric(key).label}", _definitions([key]), table(grids.speed_grid(summary, key))]
+    grid, refused = grids.percentile_grid(summary)
+    parts += ["### Percentiles", "Requests of all blocks together.", table(grid), bullets(refused)]
+    return parts
+
+
+def _noise(summary: Summary) -> list[str]:
+    if not summary.noise_floor:
+        return []
+    baseline = code(summary.experiment.baseline)
+    return [
+        "## Noise floor",
+        f"`{baseline}` against itself, measured again. A difference that is not above it is not a finding.",
+        table(grids.noise_grid(summary)),
+    ]
+
+
+def _rerun(summary: Summary) -> str:
+    command = summary.environment.get("command") or f"quantcheck run {summary.experiment.name}.yaml"
+    return (
+        f"```\n{str(command).replace('```', '')}\n```\n\n"
+        "Cells that are stored and still valid are not measured again. Raw samples lie beside this file under "
+        "`cells/`, every figure above is in `summary.json`; `quantcheck report` writes both again without measuring."
+    )
+
+
+def _definitions(keys: Sequence[str]) -> str:
+    return " ".join(f"{metric(key).label}: {metric(key).definition}." for key in keys)
+
+
+def table(grid: Grid) -> str:
+    """A grid as a pipe table; intervals follow their figure in brackets."""
+    lines = [
+        _row([escape(column.name) for column in grid.columns]),
+        _row(["---:" if column.right else "---" for column in grid.columns]),
+    ]
+    lines += [_row(_fields(row)) for row in grid.rows]
+    return "\n".join(lines)
+
+
+def _row(fields: Sequence[str]) -> str:
+    return f"| {' | '.join(fields)} |"
+
+
+def _fields(row: Sequence[Item]) -> list[str]:
+    """A row's fields; a reason that several of them share is given once, at the last."""
+    last = {item.missing: at for at, item in enumerate(row)}
+    return [
+        _field(item) if item.missing is None or last[item.missing] == at else "n/a" for at, item in enumerate(row)
+    ]
+
+
+def _field(item: Item) -> str:
+    if item.missing is not None:
+        return escape(f"n/a ({item.missing})")
+    text = escape(item.text)
+    if item.tone in ("good", "bad"):
+        text = f"**{text}**"
+    return f"{text} ({escape(item.detail)})" if item.detail else text
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Names and values as a two-column table; empty for none."""
+    rows = [_row([escape(key), escape(str(value)) if value not in ("", "None") else "n/a (not set)"])
+            for key, value in values.items()]  # fmt: skip
+    return "\n".join(["| | |", "|---|---|", *rows]) if rows else ""
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """A list; empty for none."""
+    return "\n".join(f"- {escape(line)}" for line in lines)
+
+
+def escape(text: str) -> str:
+    """Text that stays itself in Markdown, in a table too: specials escaped, one line."""
+    return SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """Text for between backticks, in a table too."""
+    return " ".join(text.replace("`", "'").replace("|", "\\|").split())

@@ -1,0 +1,96 @@
+"""All of a variant's quality in one word and one figure."""
+
+import numpy as np
+
+from quantcheck.report.cells import CellIndex
+from quantcheck.report.quality import Paired
+from quantcheck.report.summary import CorpusRow, Figure, QualitySummary, TaskRow
+from quantcheck.stats import compare_items
+
+__all__ = ["quality_summary"]
+
+
+def quality_summary(
+    index: CellIndex, variant: str, tasks: list[TaskRow], corpora: list[CorpusRow], together: Paired | None
+) -> QualitySummary:
+    """The worst word over the tasks (without tasks, over the corpora), and all items in one paired comparison.
+
+    `safe` takes every task: one that is missing or not comparable leaves the whole at `inconclusive`.
+    """
+    if variant == index.baseline:
+        return _baseline(index)
+    if index.tasks:
+        return _from_tasks(tasks, together, index.experiment.policy.margin.accuracy_pp / 100)
+    if index.corpora:
+        return _from_corpora(corpora)
+    reason = "no quality in the experiment"
+    if index.experiment.quality is not None:
+        reason = index.missing(variant, index.unknown[0]) if index.unknown else "no result stored"
+    return _none(reason)
+
+
+def _none(reason: str) -> QualitySummary:
+    gone = Figure(reason=reason)
+    empty: list[str] = []
+    return QualitySummary(
+        word=None, basis="none", n=0, accuracy=gone, delta=gone, lost=0, gained=0, harmed=empty, undecided=empty,
+        reason=reason,
+    )  # fmt: skip
+
+
+def _baseline(index: CellIndex) -> QualitySummary:
+    cells = [c for t in index.tasks if (c := index.quality(index.baseline, t)) is not None]
+    n = sum(int(c.record["result"]["n"]) for c in cells)
+    summary = _none("is the baseline")
+    if not n:
+        return summary.model_copy(update={"accuracy": Figure(reason="no task measured")})
+    right = sum(int(np.sum(c.table("items")["right"])) for c in cells)
+    return summary.model_copy(update={"basis": "tasks", "n": n, "accuracy": Figure(value=right / n)})
+
+
+def _from_tasks(tasks: list[TaskRow], together: Paired | None, margin: float) -> QualitySummary:
+    harmed = [row.task for row in tasks if row.word == "harmed"]
+    undecided = [row for row in tasks if row.word not in ("harmed", "safe")]
+    if together is None:
+        reason = next((row.reason for row in tasks if row.reason), "no task could be compared")
+        word = "not comparable" if any(row.word == "not comparable" for row in tasks) else None
+        return _none(reason).model_copy(
+            update={"word": word, "basis": "tasks", "undecided": [row.task for row in undecided]}
+        )
+    result = compare_items(together[0], together[1], margin=margin, groups=together[2])
+    flips = result.flips
+    word = "harmed" if harmed else "inconclusive" if undecided else "safe"
+    needs = [row.more_items for row in undecided]
+    return QualitySummary(
+        word=word,
+        basis="tasks",
+        n=flips.n,
+        accuracy=Figure(value=(flips.both + flips.gained) / flips.n),
+        delta=Figure(value=flips.delta, low=result.low, high=result.high),
+        lost=flips.lost,
+        gained=flips.gained,
+        harmed=harmed,
+        undecided=[row.task for row in undecided],
+        more_items=max(n for n in needs if n) if needs and all(needs) else None,
+        reason=next((row.reason for row in undecided if row.reason), None),
+    )
+
+
+def _from_corpora(corpora: list[CorpusRow]) -> QualitySummary:
+    harmed = [row.corpus for row in corpora if row.word == "harmed"]
+    undecided = [row for row in corpora if row.word not in ("harmed", "safe")]
+    reason = next((row.reason for row in undecided if row.reason), None)
+    if all(row.word is None for row in corpora):
+        return _none(reason or "no corpus could be compared")
+    needs = [row.more_units for row in undecided]
+    word = "harmed" if harmed else "inconclusive" if undecided else "safe"
+    return _none("no task in the experiment").model_copy(
+        update={
+            "word": word,
+            "basis": "perplexity",
+            "harmed": harmed,
+            "undecided": [row.corpus for row in undecided],
+            "more_items": max(n for n in needs if n) if needs and all(needs) else None,
+            "reason": reason,
+        }
+    )

@@ -1,0 +1,78 @@
+"""What both renderings say in words: how to read the verdicts, the environment as pairs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from quantcheck.report import figures
+from quantcheck.report.summary import Summary
+
+__all__ = ["environment_pairs", "flat", "noise_lines", "reading_guide"]
+
+
+def noise_lines(summary: Summary) -> list[str]:
+    """The noise floor in a line each for speed, tasks and text."""
+    rows, lines = summary.noise_floor, []
+    speed = [row for row in rows if row.kind == "speed"]
+    if speed:
+        all_loads = speed[-1]  # `all loads` comes last; with one load that load is all
+        band = figures.interval(all_loads.effect, join="-")
+        lines.append(f"speed, {all_loads.subject}: {figures.ratio(all_loads.effect)}{f' ({band})' if band else ''}")
+    tasks = [row for row in rows if row.kind == "task" and row.effect.value is not None]
+    if tasks:
+        flips = sum((row.lost or 0) + (row.gained or 0) for row in tasks)
+        lines.append(f"tasks: {flips:,} of {sum(row.n or 0 for row in tasks):,} items flipped")
+    texts = [row for row in rows if row.kind == "perplexity" and row.effect.value is not None]
+    if texts:
+        ratio = max((row.effect for row in texts), key=lambda f: abs((f.value or 1) - 1))
+        line = f"text: perplexity {figures.ratio(ratio, 4)}"
+        known = [f for row in texts if (f := row.kl_divergence) is not None and f.value is not None]
+        if known:
+            line += f", KL divergence {figures.value(max(known, key=lambda f: f.value or 0), 'kl_divergence')}"
+        lines.append(line)
+    return lines
+
+
+def reading_guide(summary: Summary) -> list[str]:
+    """What each word means in this report, with the margins that were asked for."""
+    margin = summary.settings["margin"]
+    points, speed, text = margin["accuracy_pp"], margin["throughput_ratio"], margin["perplexity_ratio"]
+    lines = []
+    if summary.quality:
+        lines += [
+            f"safe: the loss of accuracy is below {points:g} pp with 95% confidence. harmed: there is a loss, with 95% "
+            "confidence. inconclusive: neither is shown; the items that would settle it are a plan, not a promise.",
+            "lost, gained: the flips, items that only the baseline, or only the variant, has right. "
+            "Words hold for all tasks of a variant together (Holm).",
+        ]
+    if summary.corpora:
+        lines.append(f"perplexity: safe below {1 + text:g}x, harmed above 1x, with 95% confidence, paired by text.")
+    if summary.speed:
+        lines.append(
+            "speed: variant / baseline, paired by engine start; of a time, below 1x is faster. "
+            f"no detectable difference: within {speed:.0%}. "
+            "inconclusive: the interval holds 1x and reaches beyond that."
+        )
+    return lines
+
+
+def environment_pairs(environment: Mapping[str, Any]) -> dict[str, str]:
+    """The environment as one level of names and short values."""
+    return {key: value for key, value in flat(environment).items() if value not in ("", "None")}
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested mappings as `outer.inner` to text; lists joined by commas, bytes as MB or GB."""
+    found: dict[str, str] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{name}.")
+        elif isinstance(value, list | tuple) and any(isinstance(v, Mapping) for v in value):
+            found |= flat({str(i): v for i, v in enumerate(value)}, f"{name}.")
+        elif isinstance(value, list | tuple):
+            found[name] = ", ".join(str(v) for v in value)
+        elif key.endswith("_bytes") and isinstance(value, int | float):
+            found[name.removesuffix("_bytes")] = f"{value / 1e9:,.1f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"
+        else:
+            found[name] = str(value)
+    return found

@@ -1,0 +1,214 @@
+"""From cells to the one view model: `build_summary`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from quantcheck.metrics import METRICS
+from quantcheck.report.cells import Cell, CellIndex, read_problems
+from quantcheck.report.headline import Facts, make_headline, recommend
+from quantcheck.report.noise import noise_floors, noise_rows
+from quantcheck.report.overall import quality_summary
+from quantcheck.report.quality import corpus_rows, task_rows
+from quantcheck.report.schema import summary_schema
+from quantcheck.report.speed import load_row, memory_row, speed_rows, speed_summary
+from quantcheck.report.summary import (
+    CorpusRow,
+    ExperimentInfo,
+    Figure,
+    LoadRow,
+    NotMeasured,
+    QualitySummary,
+    SizeSummary,
+    Summary,
+    VariantRow,
+)
+from quantcheck.spec.experiment import Experiment
+
+__all__ = ["Summary", "build_summary", "summary_schema"]
+
+
+def build_summary(
+    experiment: Experiment,
+    cells: Iterable[Cell],
+    artifacts: Mapping[str, Mapping[str, Any]],
+    environment: Mapping[str, Any],
+    problems: Iterable[Mapping[str, Any] | str],
+) -> Summary:
+    """Everything a report says about one experiment.
+
+    `artifacts` maps a variant to its recipe; `problems` are sentences, or mappings with `reason` and any of
+    `variant`, `subject`, `block`. Cells, artifacts and problems may be missing: what they would have shown is
+    then null with a reason.
+    """
+    index = CellIndex(experiment, cells, read_problems(problems))
+    noise = noise_rows(index)
+    task_floors, corpus_floors = noise_floors(noise)
+    variants, tasks, corpora = [], [], []
+    for name in index.variants:
+        own_corpora = corpus_rows(index, name, corpus_floors)
+        own_tasks, together = ([], None) if name == index.baseline else task_rows(index, name, task_floors)
+        corpora += own_corpora
+        tasks += own_tasks
+        quality = quality_summary(index, name, own_tasks, own_corpora, together)
+        variants.append(_variant_row(index, name, artifacts, quality, own_corpora))
+    loads = [load_row(index, name, load) for load in index.loads for name in index.variants]
+    facts = Facts(variants, tasks, corpora, index.loads, experiment.policy.margin.throughput_ratio)
+    recommendation = recommend(facts)
+    return Summary(
+        experiment=ExperimentInfo(
+            name=experiment.name,
+            model=experiment.model,
+            baseline=experiment.baseline,
+            engine=experiment.engine.kind,
+        ),
+        headline=make_headline(facts, recommendation),
+        recommendation=recommendation,
+        variants=variants,
+        quality=tasks,
+        corpora=corpora,
+        speed=[row for name in index.variants for row in speed_rows(index, name)],
+        loads=loads,
+        memory=[memory_row(index, name, artifacts.get(name, {}).get("bytes")) for name in index.variants],
+        noise_floor=noise,
+        environment=dict(environment),
+        settings=_settings(index),
+        artifacts={name: dict(recipe) for name, recipe in artifacts.items()},
+        metrics={key: asdict(metric) for key, metric in METRICS.items()},
+        warnings=_warnings(index, loads, variants),
+        not_measured=_not_measured(index),
+    )
+
+
+def _variant_row(
+    index: CellIndex,
+    name: str,
+    artifacts: Mapping[str, Mapping[str, Any]],
+    quality: QualitySummary,
+    corpora: list[CorpusRow],
+) -> VariantRow:
+    recipe = artifacts.get(name, {})
+    measured = [row for row in corpora if row.ratio.value is not None]
+    worst = max(measured, key=lambda row: row.ratio.value or 0.0, default=None)
+    none = Figure(reason="is the baseline" if name == index.baseline else _why_no_corpus(corpora))
+    divergent = [row.kl_divergence for row in corpora if row.kl_divergence.value is not None]
+    agreeing = [row.top1_agreement for row in corpora if row.top1_agreement.value is not None]
+    return VariantRow(
+        name=name,
+        baseline=name == index.baseline,
+        scheme=recipe.get("scheme") or index.experiment.variants[name].scheme,
+        size=_size(index, name, artifacts),
+        speed=speed_summary(index, name),
+        quality=quality,
+        perplexity_ratio=none if worst is None else worst.ratio,
+        perplexity_corpus=None if worst is None else worst.corpus,
+        perplexity_word=None if worst is None else worst.word,
+        kl_divergence=max(divergent, key=lambda f: f.value or 0.0, default=none),
+        top1_agreement=min(agreeing, key=lambda f: f.value or 0.0, default=none),
+    )
+
+
+def _why_no_corpus(corpora: list[CorpusRow]) -> str:
+    reasons = [row.reason for row in corpora if row.reason]
+    return reasons[0] if reasons else "no perplexity corpus in the experiment"
+
+
+def _size(index: CellIndex, name: str, artifacts: Mapping[str, Mapping[str, Any]]) -> SizeSummary:
+    def of(variant: str, key: str) -> Figure:
+        recipe = artifacts.get(variant)
+        reasons = [p.reason for p in index.problems if p.variant == variant and p.subject is None]
+        if recipe and recipe.get(key):
+            return Figure(value=float(recipe[key]))
+        # An engine without weights says 0 bytes, which is no size.
+        return Figure(reason=(reasons or ["no recipe" if recipe is None else "no weight files"])[0])
+
+    ours, base = of(name, "bytes"), of(index.baseline, "bytes")
+    if ours.value and base.value:
+        ratio = Figure(value=ours.value / base.value)
+    else:
+        ratio = Figure(reason=ours.reason or base.reason)
+    return SizeSummary(bytes=ours, bits_per_weight=of(name, "bits_per_weight"), ratio=ratio)
+
+
+def _settings(index: CellIndex) -> dict[str, Any]:
+    """What the experiment fixed, and the hashes of the work that all variants were given."""
+    experiment = index.experiment
+    quality, load = experiment.quality, experiment.load
+    engines = {
+        name: dict(cell.record["result"].get("engine", {}))
+        for name in index.variants
+        for cell in list(index.load_cells(name))[:1]
+    }
+    hashes: dict[str, dict[str, str]] = {}
+    for subject in [*index.tasks, *index.corpora]:
+        cell = index.quality(index.baseline, subject)
+        if cell is not None:
+            found = {k: str(v) for k, v in cell.record["result"].items() if k.endswith("_sha256")}
+            hashes |= {subject: found} if found else {}
+    return {
+        "seed": experiment.seed,
+        "blocks": experiment.blocks,
+        "noise_floor": experiment.noise_floor,
+        "margin": experiment.policy.margin.model_dump(),
+        "context": None if quality is None else quality.context,
+        "stride": None if quality is None else quality.stride,
+        "load": None if load is None else load.model_dump(mode="json"),
+        "engine": experiment.engine.model_dump(mode="json"),
+        "engines": engines,
+        "hashes": hashes,
+    }
+
+
+def _warnings(index: CellIndex, loads: list[LoadRow], variants: list[VariantRow]) -> list[str]:
+    warnings = [
+        f"{row.variant} at {row.load}: {row.failed} of {row.requests} requests failed; they count in no latency"
+        for row in loads
+        if row.failed
+    ]
+    again = speed_summary(index, index.again)
+    if again.word in ("faster", "slower"):
+        warnings.append(
+            f"the baseline measured again came out {again.word} than itself: "
+            "something outside the variants moves this machine's speed"
+        )
+    if variants[0].speed.reason == "is the baseline" and index.experiment.blocks < 3:
+        warnings.append("fewer than 3 blocks: speed intervals are very wide or missing")
+    return warnings
+
+
+def _not_measured(index: CellIndex) -> list[NotMeasured]:
+    experiment = index.experiment
+    found: list[NotMeasured] = []
+    if experiment.load is None:
+        found.append(NotMeasured(what="speed and memory under load", reason="no load in the experiment"))
+    if experiment.quality is None:
+        found.append(NotMeasured(what="quality", reason="no quality in the experiment"))
+    if not experiment.noise_floor:
+        found.append(NotMeasured(what="noise floor", reason="turned off in the experiment"))
+    explained = set()
+    names = index.variants + ([index.again] if experiment.noise_floor else [])
+    for name in names:
+        subjects = [*index.tasks, *index.corpora, *index.unknown]
+        gone = [s for s in subjects if index.quality(name, s) is None]
+        short = {s: len(index.load(name, s)) for s in index.loads if len(index.load(name, s)) < experiment.blocks}
+        gone += [s for s, blocks in short.items() if blocks == 0]
+        by_reason: dict[str, list[str]] = {}
+        for subject in gone:
+            by_reason.setdefault(index.missing(name, subject), []).append(subject)
+        for reason, missing in by_reason.items():
+            everything = len(missing) == len(subjects) + len(index.loads)
+            what = "everything" if everything else ", ".join(missing)
+            found.append(NotMeasured(what=f"{name}: {what}", reason=reason))
+            explained.add((name, reason))
+        for subject, blocks in short.items():
+            if blocks:
+                what = f"{name}: {experiment.blocks - blocks} of {experiment.blocks} blocks of {subject}"
+                reason = index.missing(name, subject)
+                found.append(NotMeasured(what=what, reason=reason))
+                explained.add((name, reason))
+    found += [
+        NotMeasured(what=problem.what, reason=problem.reason)
+        for problem in index.problems
+        if (problem.variant, problem.reason) not in explained
+    ]
+    return found

@@ -1,0 +1,12 @@
+"""One summary of the whole synthetic experiment, built once."""
+
+import pytest
+from tests.report import synthetic
+
+from quantcheck.report.summary import Summary
+from quantcheck.report.view import build_summary
+
+
+@pytest.fixture(scope="session")
+def summary() -> Summary:
+    return build_summary(synthetic.experiment(), synthetic.cells(), synthetic.artifacts(), synthetic.ENVIRONMENT, [])

@@ -1,0 +1,176 @@
+"""Made-up cells with known truth, for the report's tests.
+
+`numpy.random.RandomState` on purpose: its streams are frozen, so the goldens do not move with numpy.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quantcheck.spec.experiment import Experiment
+
+TASKS = {
+    "reference/arithmetic": 0.93,
+    "reference/expressions": 0.86,
+    "reference/knowledge": 0.9,
+    "reference/format": 0.95,
+}
+CORPORA = {"reference/documentation": 3.1, "reference/stories": 1.6}
+LOADS = {"short@c1": 300.0, "short@c8": 1900.0}
+BLOCKS = 5
+ITEMS = 1500
+
+# Truth by variant: bytes, bits per weight, speed-up, P(lost), P(gained) by task, nats per token added.
+TRUTH: dict[str, dict[str, Any]] = {
+    "F16": {"bytes": 15_400_000, "bits": 16.01, "speed": 1.0, "lost": 0.0, "gained": 0.0, "nll": 0.0},
+    "Q8_0": {"bytes": 8_210_000, "bits": 8.5, "speed": 1.31, "lost": 0.001, "gained": 0.001, "nll": 0.0004},
+    "Q4_K_M": {"bytes": 5_300_000, "bits": 5.1, "speed": 1.42, "lost": 0.004, "gained": 0.003, "nll": 0.006},
+    "Q2_K": {"bytes": 3_120_000, "bits": 3.1, "speed": 1.38, "lost": 0.14, "gained": 0.02, "nll": 0.21},
+}
+AGAIN = "F16@again"
+
+
+@dataclass
+class FakeCell:
+    record: dict[str, Any]
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        return self.tables[name]
+
+
+def random(*parts: object) -> np.random.RandomState:
+    return np.random.RandomState(zlib.crc32("/".join(map(str, parts)).encode()))
+
+
+def experiment(**changes: Any) -> Experiment:
+    given: dict[str, Any] = {
+        "name": "reference",
+        "model": "reference",
+        "baseline": "F16",
+        "variants": {name: {"scheme": f"gguf/{name}"} for name in TRUTH},
+        "load": {"workloads": {"short": {"prompt_tokens": 32, "output_tokens": 32}}, "concurrency": [1, 8]},
+        "quality": {"suites": [*TASKS, *CORPORA]},
+        "blocks": BLOCKS,
+    }
+    return Experiment.model_validate({**given, **changes})
+
+
+def key(kind: str, variant: str, subject: str, block: int = 0) -> dict[str, Any]:
+    return {"kind": kind, "variant": variant, "subject": subject, "block": block, "digest": "d" * 64}
+
+
+def load_cell(variant: str, load: str, block: int, *, requests: int = 40, failed: int = 0) -> FakeCell:
+    truth = TRUTH[variant.removesuffix("@again")]
+    streams = int(load.rpartition("c")[2])
+    rng = random("load", variant, load, block)
+    # The block's own effect is shared by its loads, as one engine start serves them all.
+    shared = random("block", variant, block).normal(0, 0.02)
+    speed = truth["speed"] * float(np.exp(shared + rng.normal(0, 0.005)))
+    tokens = 32
+    itl = streams / (LOADS[load] * speed)
+    ttft = 0.02 * streams**0.7 / speed * rng.lognormal(0, 0.3, requests)
+    sent = np.linspace(0, 4, requests)
+    first = sent + ttft
+    last = first + (tokens - 1) * itl * rng.lognormal(0, 0.05, requests)
+    outcome = np.array(["timeout"] * failed + ["ok"] * (requests - failed))
+    ok = outcome == "ok"
+    metrics = {
+        "output_throughput": LOADS[load] * speed,
+        "request_throughput": LOADS[load] * speed / tokens,
+        "ttft": float(np.median((first - sent)[ok])),
+        "tpot": float(np.median((last - first)[ok])) / (tokens - 1),
+        "itl": itl,
+        "e2e": float(np.median((last - sent)[ok])),
+    }
+    result = {
+        "requests": requests,
+        "outcomes": {"ok": requests - failed, **({"timeout": failed} if failed else {})},
+        "metrics": metrics,
+        "engine": {"version": "fake 1", "threads": 1},
+        "memory": {
+            "rss_bytes": truth["bytes"] + 90e6 + 1e4 * block,
+            "pss_bytes": truth["bytes"] + 70e6,
+            "kv_cache_bytes": 4.2e6,
+            "weights_bytes": truth["bytes"],
+        },
+        "ready_s": 0.21 + 0.01 * block,
+    }
+    table = {
+        "request": np.arange(requests), "stream": np.arange(requests) % streams,
+        "prompt_tokens": np.full(requests, 32), "output_tokens": np.full(requests, tokens),
+        "sent_s": sent, "first_s": first, "last_s": last, "outcome": outcome,
+    }  # fmt: skip
+    return FakeCell({"schema": 1, "key": key("load", variant, load, block), "result": result}, {"requests": table})
+
+
+def task_cell(variant: str, task: str, *, items: int = ITEMS) -> FakeCell:
+    truth = TRUTH[variant.removesuffix("@again")]
+    base = random("task", task).uniform(size=items) < TASKS[task]
+    rng = random("flips", variant, task).uniform(size=items)
+    # Two of the four skills suffer more than the others.
+    weight = 1.2 if task.endswith(("arithmetic", "format")) else 0.1 if variant == "Q2_K" else 0.8
+    right = np.where(base, rng >= truth["lost"] * weight / TASKS[task], rng < truth["gained"] / (1 - TASKS[task]))
+    ids = np.array([f"{task}/{i}" for i in range(items)])
+    result = {"kind": "task", "n": items, "accuracy": float(right.mean()), "suite_sha256": "5" * 64}
+    table = {"id": ids, "group": np.full(items, ""), "right": right, "output": np.full(items, "x")}
+    return FakeCell({"schema": 1, "key": key("quality", variant, task), "result": result}, {"items": table})
+
+
+def corpus_cell(variant: str, corpus: str, *, documents: int = 40) -> FakeCell:
+    truth, baseline = TRUTH[variant.removesuffix("@again")], variant.removesuffix("@again") == "F16"
+    shared = random("corpus", corpus)
+    lengths = shared.randint(60, 400, documents)
+    document = np.repeat(np.arange(documents, dtype=np.int32), lengths)
+    topic = np.repeat(shared.normal(0, 0.3, documents), lengths)
+    nll = np.abs(np.log(CORPORA[corpus] * 4) + topic + shared.normal(0, 0.8, len(document)))
+    rng = random("damage", variant, corpus)
+    if not baseline:
+        nll = nll + truth["nll"] + rng.normal(0, 0.3 * truth["nll"] ** 0.5, len(nll))
+    table: dict[str, Any] = {"document": document, "nll": nll}
+    if variant != "F16":
+        kl = 0.0 if baseline else truth["nll"] * rng.lognormal(-0.5, 1.0, len(nll))
+        table["kl"] = np.zeros(len(nll)) + kl
+        table["top1"] = rng.uniform(size=len(nll)) >= truth["nll"] ** 0.5 * 0.5
+    result = {
+        "kind": "perplexity", "tokens": len(nll), "documents": documents, "context": 512, "stride": 256,
+        "nll_mean": float(nll.mean()), "perplexity": float(np.exp(nll.mean())), "tokens_sha256": "a" * 64,
+    }  # fmt: skip
+    return FakeCell({"schema": 1, "key": key("quality", variant, corpus), "result": result}, {"tokens": table})
+
+
+def cells(blocks: int = BLOCKS, *, load: bool = True, quality: bool = True) -> list[FakeCell]:
+    found: list[FakeCell] = []
+    for variant in [*TRUTH, AGAIN]:
+        if quality:
+            found += [task_cell(variant, task) for task in TASKS]
+            found += [corpus_cell(variant, corpus) for corpus in CORPORA]
+        if load:
+            found += [load_cell(variant, name, block) for block in range(blocks) for name in LOADS]
+    return found
+
+
+def artifacts() -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "scheme": f"gguf/{name}",
+            "bytes": t["bytes"],
+            "bits_per_weight": t["bits"],
+            "sha256": name[0].lower() * 64,
+            "source_sha256": "5" * 64,
+            "tools": {"quantcheck": "0.1.0"},
+        }
+        for name, t in TRUTH.items()
+    }
+
+
+ENVIRONMENT = {
+    "cpu": {"model": "Imaginary CPU 9000", "cores": 2, "features": ["avx2", "fma", "f16c"]},
+    "memory_bytes": 8_000_000_000,
+    "os": "Debian GNU/Linux 12",
+    "python": "3.11.2",
+    "quantcheck": "0.1.0",
+}
