@@ -21,6 +21,7 @@ from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import Experiment
 from quantcheck.store import Cell, Store
 from quantcheck.telemetry.environment import environment, hardware_id
+from quantcheck.telemetry.host import host_load
 from quantcheck.variants.artifact import Artifact
 
 __all__ = ["Outcome", "report", "run"]
@@ -82,6 +83,8 @@ def _walk(
                    if not store.has(keys[id(step), subject])}
         if not pending or step.entry in failed:
             continue
+        if isinstance(step, LoadStep) and "speed" not in stages and (busy := host_load().warning()):
+            progress.note(busy)
         started = time.monotonic()
         stage = "speed" if isinstance(step, LoadStep) else "quality"
         try:

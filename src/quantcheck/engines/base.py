@@ -1,0 +1,67 @@
+"""What every engine offers for speed measurements, whatever it is underneath."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+__all__ = ["Dialect", "Endpoint", "Engine"]
+
+Dialect = Literal["openai", "llama-server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a healthy engine answers: `base_url` is http://127.0.0.1:PORT, without a path."""
+
+    base_url: str
+    model: str
+    dialect: Dialect
+
+
+class Engine(Protocol):
+    """One engine start (a block): a context manager that starts on entry and ends everything on exit."""
+
+    def start(self) -> Endpoint:
+        """Starts the engine and returns once it is healthy.
+
+        Raises `SpecError` (a port in use), `ModelError` (the model's file), `EngineUnavailable` (it cannot
+        run here) or `EngineError` (it died or never became healthy; with its last log lines).
+        """
+        ...
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What `start` returned; raises `EngineError` before it."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """The engine's process: its descendants hold the memory and do the work."""
+        ...
+
+    @property
+    def ready_s(self) -> float:
+        """Seconds from starting the process to its first healthy answer."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Versions, settings, memory reservations: JSON values, for the stored cell."""
+        ...
+
+    def check(self) -> None:
+        """Raises `EngineError` when the engine died meanwhile (exit status, last log lines)."""
+        ...
+
+    def stop(self) -> None:
+        """Ends every process of the engine, for certain; may be called again."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

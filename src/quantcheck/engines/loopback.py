@@ -1,0 +1,27 @@
+"""TCP ports on the loopback interface."""
+
+import errno
+import socket
+
+from quantcheck.errors import SpecError
+
+__all__ = ["LOOPBACK", "require_free"]
+
+LOOPBACK = "127.0.0.1"
+
+
+def require_free(port: int | None) -> int:
+    """`port` when nothing listens on it, 0 ("any free one") for None; raises `SpecError` when it is taken."""
+    if port is None:
+        return 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed connection's TIME_WAIT is no owner
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise SpecError(
+                    f"engine.port: {port} is in use by another program; leave `port:` out to take any free one"
+                ) from error
+            raise SpecError(f"engine.port: {port} cannot be used here: {error.strerror}") from error
+    return port

@@ -1,0 +1,28 @@
+"""From an experiment's `engine:` section to an engine that can be started."""
+
+from pathlib import Path
+
+from quantcheck.engines.base import Engine
+from quantcheck.spec.experiment import FakeEngine, LlamaCppEngine
+
+__all__ = ["open_engine"]
+
+
+def open_engine(
+    settings: LlamaCppEngine | FakeEngine, *, variant: str, model: Path, slots: int, tokens: int, log: Path
+) -> Engine:
+    """A new, not yet started engine for one block.
+
+    `slots`: the highest concurrency of the block; `tokens`: the longest prompt plus answer; `log`: the file that
+    its output goes to. Raises `SpecError` for settings that make no sense.
+    """
+    # Imported here, so that asking for one kind does not load another one's libraries.
+    if isinstance(settings, LlamaCppEngine):
+        from quantcheck.engines.llamacpp import LlamaCppServer
+
+        return LlamaCppServer(settings, model, name=variant, slots=slots, tokens=tokens, log=log)
+    from quantcheck.engines.fake.engine import FakeServer, script_of
+
+    return FakeServer(
+        script_of(settings, variant), log=log, golden=log.with_suffix(".jsonl"), timeout_s=settings.start_timeout_s
+    )

@@ -1,0 +1,92 @@
+"""What engines have in common that are a local HTTP server in a child process."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from quantcheck.engines.base import Dialect, Endpoint
+from quantcheck.engines.health import get_text
+from quantcheck.engines.process import ManagedProcess
+from quantcheck.engines.ready import announced
+from quantcheck.errors import EngineError, QuantcheckError
+
+__all__ = ["ServedEngine"]
+
+
+class ServedEngine(ABC):
+    """Start, wait for health, watch and end. Implements `engines.base.Engine` but for `describe`."""
+
+    def __init__(self, process: ManagedProcess, *, model: str, dialect: Dialect, timeout_s: float) -> None:
+        self._process = process
+        self._model = model
+        self._dialect: Dialect = dialect
+        self._timeout_s = timeout_s
+        self._ready_s: float | None = None
+        self._facts: dict[str, Any] = {}
+
+    @abstractmethod
+    def _before_start(self) -> None:
+        """Checks that cost nothing: raises what `start` raises."""
+
+    def _cause(self, log: str) -> QuantcheckError | None:
+        """A better error than "it died", when the log of a failed start tells one."""
+        return None
+
+    @abstractmethod
+    def describe(self) -> Mapping[str, Any]: ...
+
+    def start(self) -> Endpoint:
+        self._before_start()
+        self._process.start()
+        try:
+            self._ready_s = self._process.wait_until(self._healthy, self._timeout_s)
+        except EngineError as error:
+            self.stop()
+            cause = self._cause(self._process.log_text())
+            if cause is not None:
+                raise cause from error
+            raise
+        except BaseException:
+            self.stop()
+            raise
+        return self.endpoint
+
+    def _healthy(self) -> bool:
+        if not self._facts:
+            self._facts = announced(self._process.log_text()) or {}
+        return bool(self._facts) and get_text(f"{self._facts['base_url']}/health") is not None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        if self._ready_s is None:
+            raise EngineError(f"{self._process.name} is not ready: start it first")
+        return Endpoint(self._facts["base_url"], self._model, self._dialect)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def ready_s(self) -> float:
+        if self._ready_s is None:
+            raise EngineError(f"{self._process.name} is not ready: start it first")
+        return self._ready_s
+
+    def check(self) -> None:
+        self._process.check()
+
+    def stop(self) -> None:
+        self._process.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,41 @@
+"""What an engine's processes hold in memory."""
+
+import psutil
+
+__all__ = ["process_memory"]
+
+
+def process_memory(pid: int) -> dict[str, int | str | None]:
+    """Memory of process `pid` and its descendants, in bytes.
+
+    `rss_bytes`: resident set sizes, added up; pages that several processes share (a mapped weights file) count whole
+    in each. `pss_bytes`: proportional set sizes, in which a shared page counts by share (Linux only). `processes`: how
+    many were added up. A figure that cannot be had is None and `missing` says why.
+    """
+    rss = pss = 0
+    reason: str | None = None
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return {"rss_bytes": None, "pss_bytes": None, "processes": 0, "missing": f"process {pid} is gone"}
+    counted = 0
+    for process in tree:
+        try:
+            rss += process.memory_info().rss
+            counted += 1
+        except psutil.NoSuchProcess:
+            continue
+        try:
+            full = process.memory_full_info()
+            if hasattr(full, "pss"):
+                pss += full.pss
+            else:
+                reason = "this system does not tell proportional set sizes"
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied:
+            reason = f"not permitted to read the memory map of process {process.pid}"
+    if not counted:
+        return {"rss_bytes": None, "pss_bytes": None, "processes": 0, "missing": f"process {pid} is gone"}
+    return {"rss_bytes": rss, "pss_bytes": None if reason else pss, "processes": counted, "missing": reason}
