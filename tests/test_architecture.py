@@ -23,8 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors"},
     "stats": set(),
     "report": FOUNDATION | {"store", "stats"},
-    "runner": FOUNDATION | {"variants", "engines", "load", "quality", "telemetry", "store", "stats", "report"},
-    "cli": FOUNDATION | {"presets", "runner", "report", "store", "telemetry", "ggml"},
+    "runner": FOUNDATION | {"ggml", "variants", "engines", "load", "quality", "telemetry", "store", "stats", "report"},
+    "cli": FOUNDATION | {"presets", "runner", "report", "store"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -206,7 +206,7 @@ def test_no_configuration_whatever_is_more_than_refused(kind, changes):
         try:
             architecture = read_architecture(folder)
         except ModelError as error:
-            assert "\n" not in str(error)  # noqa: PT017  (whether it is refused depends on the changes)
+            assert "\n" not in str(error)  # (whether it is refused depends on the changes)
             return
     assert architecture.heads % architecture.kv_heads == 0
     factors = architecture.rope_factors()

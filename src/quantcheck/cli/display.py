@@ -1,8 +1,7 @@
 """Progress on the terminal: a live bar, one line per cell when output is not a terminal, or nothing."""
 
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -10,9 +9,14 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from quantcheck.cli.interrupt import raise_if_interrupted
+from quantcheck.runner.pace import Pace
+from quantcheck.runner.plan import Task
 from quantcheck.runner.progress import Progress, Silent
 
 __all__ = ["display"]
+
+FEWEST = 3
+"""Cells that must be measured before the time left is worth saying."""
 
 
 @contextmanager
@@ -32,28 +36,34 @@ def display(*, quiet: bool) -> Iterator[Progress]:
         yield _Live(bar, bar.add_task("starting", total=None, left=""))
 
 
-class _Clock:
-    """Time left, from the time that cells like the remaining ones took in this run."""
-
-    def __init__(self) -> None:
-        self.cells = self.done = self.stored = 0
-        self._started = time.monotonic()
-
-    def begin(self, cells: int, done: int) -> None:
-        self.cells, self.done, self.stored = cells, done, done
-        self._started = time.monotonic()
-
-    def left(self) -> str:
-        measured = self.done - self.stored
-        if measured < 3:
-            return ""
-        seconds = (time.monotonic() - self._started) / measured * (self.cells - self.done)
-        return f"about {_duration(seconds)} left"
-
-
 class _Quiet(Silent):
     def pulse(self) -> None:
         raise_if_interrupted()
+
+
+class _Clock:
+    """What is left of a run, and how long that will take."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+        self._left: dict[tuple[str, str, int], Task] = {}
+        self._pace = Pace()
+        self._learned = 0
+
+    def begin(self, tasks: Sequence[Task], stored: int) -> None:
+        self._left = {(task.entry, task.subject, task.block): task for task in tasks}
+        self.total, self.done = len(tasks) + stored, stored
+
+    def finish(self, variant: str, subject: str, block: int, seconds: float) -> Task:
+        task = self._left.pop((variant, subject, block))
+        self._pace.learn(task, seconds)
+        self._learned += 1
+        self.done += 1
+        return task
+
+    def left(self) -> str:
+        seconds = self._pace.seconds(self._left.values())
+        return "" if seconds is None or self._learned < FEWEST else f"about {_duration(seconds)} left"
 
 
 class _Lines(_Quiet):
@@ -61,19 +71,18 @@ class _Lines(_Quiet):
         self._console = console
         self._clock = _Clock()
 
-    def begin(self, cells: int, done: int) -> None:
-        self._clock.begin(cells, done)
-        stored = f", {done} of them stored already" if done else ""
-        self._print(f"{cells} cells{stored}")
+    def begin(self, tasks: Sequence[Task], stored: int) -> None:
+        self._clock.begin(tasks, stored)
+        self._print(f"{self._clock.total} cells" + (f", {stored} of them stored already" if stored else ""))
 
     def preparing(self, what: str) -> None:
         self._print(what)
 
-    def finished(self, variant: str, subject: str, block: int | None, seconds: float) -> None:
-        self._clock.done += 1
-        where = "" if block is None else f"  block {block + 1}"
+    def finished(self, variant: str, subject: str, block: int, seconds: float) -> None:
+        task = self._clock.finish(variant, subject, block, seconds)
+        where = f"  block {block + 1}" if task.kind == "load" else ""
         left = self._clock.left()
-        self._print(f"[{self._clock.done}/{self._clock.cells}] {variant}  {subject}{where}  {seconds:.1f} s"
+        self._print(f"[{self._clock.done}/{self._clock.total}] {variant}  {subject}{where}  {seconds:.1f} s"
                     + (f"  ({left})" if left else ""))
 
     def note(self, text: str) -> None:
@@ -89,20 +98,19 @@ class _Live(_Quiet):
         self._task = task
         self._clock = _Clock()
 
-    def begin(self, cells: int, done: int) -> None:
-        self._clock.begin(cells, done)
-        self._bar.update(self._task, total=cells, completed=done, description="measuring")
+    def begin(self, tasks: Sequence[Task], stored: int) -> None:
+        self._clock.begin(tasks, stored)
+        self._bar.update(self._task, total=self._clock.total, completed=stored, description="measuring")
 
     def preparing(self, what: str) -> None:
         self._bar.update(self._task, description=what)
 
-    def step(self, variant: str, subject: str, done: int, of: int, block: int | None = None) -> None:
-        where = "" if block is None else f" block {block + 1}"
-        self._bar.update(self._task, description=f"{variant}  {subject}{where}",
+    def step(self, variant: str, subject: str, done: int, of: int, block: int = 0) -> None:
+        self._bar.update(self._task, description=f"{variant}  {subject}  block {block + 1}",
                          completed=self._clock.done + (done / of if of else 0))
 
-    def finished(self, variant: str, subject: str, block: int | None, seconds: float) -> None:
-        self._clock.done += 1
+    def finished(self, variant: str, subject: str, block: int, seconds: float) -> None:
+        self._clock.finish(variant, subject, block, seconds)
         self._bar.update(self._task, completed=self._clock.done, left=self._clock.left())
 
     def note(self, text: str) -> None:

@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: never lost.
 
-Python raises KeyboardInterrupt wherever the main thread happens to be. Inside a finalizer the exception would be printed
-and dropped, and the run would go on: there the signal is only remembered, and a run asks for it all the while.
+Python raises KeyboardInterrupt wherever the main thread happens to be. Inside a finalizer the exception would be
+printed and dropped, and the run would go on: there the signal is only remembered, and a run asks for it all the while.
 """
 
 import signal

@@ -1,6 +1,7 @@
 """Experiments that ship with the package, one per use."""
 
 from importlib import resources
+from pathlib import Path
 
 from quantcheck.spec.document import parse
 from quantcheck.spec.experiment import Experiment
@@ -12,8 +13,8 @@ DEFAULT = "reference"
 
 def names() -> list[str]:
     """All presets, the default first."""
-    found = sorted(f.name.removesuffix(".yaml") for f in resources.files(__name__).iterdir() if f.name.endswith(".yaml"))
-    return sorted(found, key=lambda name: name != DEFAULT)
+    files = [Path(file.name) for file in resources.files(__name__).iterdir()]
+    return sorted((file.stem for file in files if file.suffix == ".yaml"), key=lambda name: (name != DEFAULT, name))
 
 
 def text(name: str) -> str:

@@ -55,7 +55,6 @@ def main(folder: Path) -> int:
     """Do FOLDER's job; 0 when all of it is done, else the error's exit code."""
     # Imported here: only this process loads the native library.
     from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-
     from quantcheck.ggml.model import Model
     from quantcheck.ggml.vocabulary import Vocabulary
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from quantcheck.engines.scorer import Scorer
 from scipy.special import logsumexp
 
+from quantcheck.engines.scorer import Scorer
 from quantcheck.quality.divergence import BaselineLogits, LogitsWriter, kl_divergence
 from quantcheck.quality.windows import Window
 

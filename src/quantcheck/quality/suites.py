@@ -17,7 +17,7 @@ from quantcheck.errors import SpecError
 from quantcheck.quality import answers, expressions
 from quantcheck.spec.experiment import Quality
 
-__all__ = ["SUITES", "LINE_TOKENS", "ChoiceTask", "Corpus", "GenerationTask", "Item", "Suite", "load_suites"]
+__all__ = ["LINE_TOKENS", "SUITES", "ChoiceTask", "Corpus", "GenerationTask", "Item", "Suite", "load_suites"]
 
 
 @dataclass(frozen=True, slots=True)

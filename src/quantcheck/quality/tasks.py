@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from quantcheck.engines.scorer import Scorer
 
+from quantcheck.engines.scorer import Scorer
 from quantcheck.quality.suites import ChoiceTask, GenerationTask
 
 __all__ = ["ItemScores", "Tokenizer", "answer_choices", "answer_generation"]

@@ -1,0 +1,1 @@
+"""From an experiment to a report: plan, walk, resume."""

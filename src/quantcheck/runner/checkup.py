@@ -56,7 +56,7 @@ def _checks() -> Iterator[Check]:
     yield _llama_cpp()
     tool = shutil.which("llama-quantize")
     yield Check("llama-quantize", "ok" if tool else "-", "on the PATH" if tool else "not on the PATH",
-                "" if tool else "not needed: quantcheck quantizes GGUF itself; install llama.cpp for `with: llama-quantize`")
+                "" if tool else "not needed: quantcheck makes GGUF variants itself")
     cards = gpus()
     yield Check("gpu", "ok" if cards else "-", "; ".join(card["name"] for card in cards) or "none seen by nvidia-smi",
                 "" if cards else "not needed: llama.cpp runs on the CPU")

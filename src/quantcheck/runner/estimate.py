@@ -1,86 +1,103 @@
-"""How long the cells of a plan will take, from how long such cells took before on this machine.
+"""What `quantcheck plan` says: how many cells there are, what is stored, and how long the rest will take.
 
-Nothing is guessed: a cell whose like was never measured here counts as unknown.
+Times come from cells stored in the results folder, or from a probe: the same experiment made small, run on the
+baseline alone into a folder that is thrown away.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
+from pathlib import Path
 
-from quantcheck.runner.plan import LoadStep, Plan
+from quantcheck.runner.pace import Pace
+from quantcheck.runner.plan import LoadStep, Plan, make_plan
+from quantcheck.runner.run import run
+from quantcheck.spec.experiment import Experiment
 from quantcheck.store import Store
 
 __all__ = ["Estimate", "estimate"]
 
+PROBE_ITEMS, PROBE_TOKENS = 24, 1024
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """Counts of cells by kind, stored cells, and seconds (None: not known) for those that are left."""
+    """`seconds` is None when it is not known; `basis` says what it rests on."""
 
-    quality: int
-    load: int
-    starts: int
-    entries: tuple[str, ...]
-    suites: tuple[str, ...]
-    windows: tuple[str, ...]
-    blocks: int
+    plan: Plan
     stored: int
     seconds: float | None
-    unknown: int
+    basis: str
 
     def lines(self) -> Iterator[str]:
         """What a user reads."""
-        yield f"variants    {', '.join(self.entries)}"
-        if self.quality:
-            yield f"quality     {self.quality} cells: {', '.join(self.suites)}"
-        if self.load:
-            yield f"speed       {self.load} cells in {self.starts} engine starts ({self.blocks} blocks): " \
-                  f"{', '.join(self.windows)}"
-        left = self.quality + self.load - self.stored
-        yield f"stored      {self.stored}; left to measure: {left}"
-        if left == 0:
+        plan = self.plan
+        tasks = list(plan.tasks())
+        yield f"variants    {', '.join(dict.fromkeys(task.entry for task in tasks))}"
+        for kind, name in (("quality", "quality"), ("load", "speed")):
+            cells = [task for task in tasks if task.kind == kind]
+            if cells:
+                starts = sum(isinstance(step, LoadStep) for step in plan.steps)
+                how = f" in {starts} engine starts ({plan.experiment.blocks} blocks)" if kind == "load" else ""
+                yield f"{name:<11} {len(cells)} cells{how}: {', '.join(dict.fromkeys(c.subject for c in cells))}"
+        yield f"stored      {self.stored}; left to measure: {len(tasks) - self.stored}"
+        if self.stored == len(tasks):
             yield "time        nothing is left"
         elif self.seconds is None:
-            yield "time        unknown: no such cell was measured here yet; `quantcheck run` says it after a few cells"
+            yield f"time        unknown ({self.basis})"
         else:
-            more = f", and {self.unknown} cells of which none was measured yet" if self.unknown else ""
-            yield f"time        about {self.seconds:.0f} s, from the cells stored here{more}"
+            yield f"time        about {_duration(self.seconds)}, {self.basis}"
 
 
-def estimate(plan: Plan, store: Store) -> Estimate:
-    """Count and time the cells of `plan` with what `store` holds; artifacts are neither needed nor made.
+def estimate(experiment: Experiment, store: Store, *, allow_probe: bool) -> Estimate:
+    """Count the cells of `experiment`, and time those that `store` does not hold.
 
     A stored cell counts when variant, subject and block are the same; whether all it was measured with is the same
-    too is known only to a run.
+    too is known only to a run. Raises what `run` raises when the probe cannot be measured.
     """
-    seen: dict[tuple[str, str, int], float] = {}
-    by_subject: Mapping[str, list[float]] = defaultdict(list)
+    plan = make_plan(experiment)
+    tasks = {(task.entry, task.subject, task.block): task for task in plan.tasks()}
+    pace = _learned(plan, store)
+    stored = {(cell.key.variant, cell.key.subject, cell.key.block) for cell in store.cells()}
+    left = [task for key, task in tasks.items() if key not in stored]
+    seconds, basis = pace.seconds(left), "from the cells stored here"
+    if seconds is None and left and allow_probe:
+        with tempfile.TemporaryDirectory(prefix="quantcheck-probe-") as folder:
+            small = _small(experiment)
+            run(small, Path(folder) / "probe")
+            probed = _learned(make_plan(small), Store(Path(folder) / "probe"), by_subject=False)
+            seconds, basis = probed.seconds(left), f"from a probe of {experiment.baseline} on this machine"
+    elif seconds is None:
+        basis = "no cell was measured here yet, and probing was declined"
+    return Estimate(plan, len(tasks) - len(left), seconds, basis)
+
+
+def _learned(plan: Plan, store: Store, *, by_subject: bool = True) -> Pace:
+    tasks = {(task.entry, task.subject, task.block): task for task in plan.tasks()}
+    pace = Pace(by_subject=by_subject)
     for cell in store.cells():
-        key, seconds = cell.key, float(cell.record["duration_s"])
-        seen[key.variant, key.subject, key.block] = seconds
-        by_subject[key.subject].append(seconds)
-    stored, unknown, seconds = 0, 0, 0.0
-    load = quality = 0
-    for step in plan.steps:
-        block = step.block if isinstance(step, LoadStep) else 0
-        for subject in step.subjects:
-            load += isinstance(step, LoadStep)
-            quality += not isinstance(step, LoadStep)
-            if (step.entry, subject, block) in seen:
-                stored += 1
-            elif by_subject.get(subject):
-                seconds += median(by_subject[subject])
-            else:
-                unknown += 1
-    left = load + quality - stored
-    loads = [step for step in plan.steps if isinstance(step, LoadStep)]
-    suites = [step for step in plan.steps if not isinstance(step, LoadStep)]
-    return Estimate(
-        quality=quality, load=load, starts=len(loads),
-        entries=tuple(dict.fromkeys(step.entry for step in plan.steps)),
-        suites=tuple(suites[0].subjects) if suites else (),
-        windows=tuple(loads[0].subjects) if loads else (),
-        blocks=plan.experiment.blocks if loads else 0,
-        stored=stored, seconds=seconds if unknown < left else None, unknown=unknown,
-    )
+        task = tasks.get((cell.key.variant, cell.key.subject, cell.key.block))
+        if task is not None:
+            pace.learn(task, float(cell.record["duration_s"]))
+    return pace
+
+
+def _small(experiment: Experiment) -> Experiment:
+    """The baseline on a few items and one block of the least requests."""
+    quality, load = experiment.quality, experiment.load
+    return experiment.model_copy(update={
+        "variants": {experiment.baseline: experiment.variants[experiment.baseline]},
+        "noise_floor": False,
+        "blocks": 1,
+        "load": load and load.model_copy(update={"requests": 1}),
+        "quality": quality and quality.model_copy(update={
+            "items": min(quality.items or PROBE_ITEMS, PROBE_ITEMS),
+            "tokens": min(quality.tokens or PROBE_TOKENS, PROBE_TOKENS),
+            "texts": {name: text.model_copy(update={"tokens": min(text.tokens or PROBE_TOKENS, PROBE_TOKENS)})
+                      for name, text in quality.texts.items()},
+        }),
+    })
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

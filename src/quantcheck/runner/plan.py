@@ -7,6 +7,7 @@ reversed from block to block (A B B A), so that a machine that drifts favours no
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from quantcheck.quality.suites import Corpus, Suite, load_suites
 from quantcheck.spec.document import content_hash
@@ -14,7 +15,7 @@ from quantcheck.spec.experiment import Experiment, Workload
 from quantcheck.store import CellKey
 from quantcheck.variants.artifact import Artifact
 
-__all__ = ["AGAIN", "LoadStep", "Plan", "QualityStep", "Step", "Window", "make_plan"]
+__all__ = ["AGAIN", "LoadStep", "Plan", "QualityStep", "Step", "Task", "Window", "make_plan"]
 
 AGAIN = "@again"
 """Suffix of the baseline's twin, whose difference from the baseline is the noise floor."""
@@ -65,6 +66,20 @@ class LoadStep:
 
 Step = QualityStep | LoadStep
 
+_ITEM_TOKENS = 64
+_TOKEN_CHARACTERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One cell that is to be measured; `work` is about how many tokens it processes."""
+
+    entry: str
+    subject: str
+    block: int
+    kind: Literal["quality", "load"]
+    work: float
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -85,6 +100,20 @@ class Plan:
         for step in self.steps:
             for subject in step.subjects:
                 yield step, subject, self.key(step, subject, artifacts)
+
+    def tasks(self) -> Iterator[Task]:
+        """Every cell with about how much work it is."""
+        for step in self.steps:
+            if isinstance(step, QualityStep):
+                for suite in step.suites:
+                    yield Task(step.entry, suite.name, 0, "quality", _suite_tokens(suite))
+            else:
+                load = self.experiment.load
+                assert load is not None
+                for window in step.windows:
+                    requests = max(load.requests, window.concurrency) + load.warmup_requests * window.concurrency
+                    tokens = window.workload.prompt_tokens + window.workload.output_tokens
+                    yield Task(step.entry, window.subject, step.block, "load", float(requests * tokens))
 
     def key(self, step: Step, subject: str, artifacts: Mapping[str, Artifact]) -> CellKey:
         """The key of one cell: its digest covers all that the result depends on."""
@@ -145,3 +174,10 @@ def make_plan(experiment: Experiment) -> Plan:
             order = entries if block % 2 == 0 else entries[::-1]
             steps += [LoadStep(entry, variant, block, windows) for entry, variant in order]
     return Plan(experiment, tuple(steps))
+
+
+def _suite_tokens(suite: Suite) -> float:
+    if isinstance(suite, Corpus):
+        text = sum(map(len, suite.documents)) / _TOKEN_CHARACTERS
+        return min(text, suite.tokens or text)
+    return float(len(suite.items) * _ITEM_TOKENS)

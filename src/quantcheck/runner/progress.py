@@ -1,6 +1,9 @@
 """What a run tells while it goes on; the command line shows it as a bar, as lines, or not at all."""
 
+from collections.abc import Sequence
 from typing import Protocol
+
+from quantcheck.runner.plan import Task
 
 __all__ = ["Progress", "Silent"]
 
@@ -8,20 +11,20 @@ __all__ = ["Progress", "Silent"]
 class Progress(Protocol):
     """Called by the runner, from one thread."""
 
-    def begin(self, cells: int, done: int) -> None:
-        """`cells` in all, of which `done` were stored by an earlier run."""
+    def begin(self, tasks: Sequence[Task], stored: int) -> None:
+        """`tasks` are to be measured; `stored` more were measured by an earlier run."""
         ...
 
     def preparing(self, what: str) -> None:
         """An artifact is being made."""
         ...
 
-    def step(self, variant: str, subject: str, done: int, of: int, block: int | None = None) -> None:
+    def step(self, variant: str, subject: str, done: int, of: int, block: int = 0) -> None:
         """Inside a cell."""
         ...
 
-    def finished(self, variant: str, subject: str, block: int | None, seconds: float) -> None:
-        """A cell is stored."""
+    def finished(self, variant: str, subject: str, block: int, seconds: float) -> None:
+        """A cell is stored; `block` counts from 0."""
         ...
 
     def note(self, text: str) -> None:
@@ -36,13 +39,13 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def begin(self, cells: int, done: int) -> None: ...
+    def begin(self, tasks: Sequence[Task], stored: int) -> None: ...
 
     def preparing(self, what: str) -> None: ...
 
-    def step(self, variant: str, subject: str, done: int, of: int, block: int | None = None) -> None: ...
+    def step(self, variant: str, subject: str, done: int, of: int, block: int = 0) -> None: ...
 
-    def finished(self, variant: str, subject: str, block: int | None, seconds: float) -> None: ...
+    def finished(self, variant: str, subject: str, block: int, seconds: float) -> None: ...
 
     def note(self, text: str) -> None: ...
 

@@ -74,8 +74,8 @@ def _walk(
     plan: Plan, artifacts: Mapping[str, Artifact], store: Store, progress: Progress, stages: dict[str, float]
 ) -> tuple[list[Cell], int, list[dict[str, str]]]:
     keys = {(id(step), subject): key for step, subject, key in plan.keys(artifacts)}
-    stored = sum(store.has(key) for key in keys.values())
-    progress.begin(len(plan), stored)
+    done = {(key.variant, key.subject, key.block) for key in keys.values() if store.has(key)}
+    progress.begin([task for task in plan.tasks() if (task.entry, task.subject, task.block) not in done], len(done))
     failed: dict[str, str] = {}
     measured = 0
     for step in plan.steps:

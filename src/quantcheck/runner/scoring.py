@@ -58,7 +58,7 @@ def score(
         }
         table = "tokens" if result["kind"] == "perplexity" else "items"
         store.write(keys[subject], record, {table: arrays})
-        progress.finished(step.entry, subject, None, record["duration_s"])
+        progress.finished(step.entry, subject, 0, record["duration_s"])
         started = time.time()
 
 

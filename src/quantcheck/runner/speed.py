@@ -6,7 +6,7 @@ from typing import Any
 
 from quantcheck.engines.base import Engine
 from quantcheck.engines.open import open_engine
-from quantcheck.errors import MeasurementError
+from quantcheck.errors import EngineError
 from quantcheck.load import measure, window_seed
 from quantcheck.runner.artifacts import vocabulary_size
 from quantcheck.runner.plan import LoadStep, Plan
@@ -27,7 +27,7 @@ def measure_block(
 ) -> None:
     """Start the engine of `step`, measure and store the windows whose subjects are in `keys`, and end the engine.
 
-    Raises `EngineError` when the engine does not start or dies, `MeasurementError` when a window has no good answer.
+    Raises `EngineError` when the engine does not start, dies or does not answer.
     """
     load = plan.experiment.load
     assert load is not None
@@ -65,9 +65,11 @@ def measure_block(
                 check=check,
             )
             seconds = time.monotonic() - began
-            if not found.summary["outcomes"].get("ok"):
-                raise MeasurementError(f"{step.entry}, {window.subject}: not one of {found.summary['requests']} requests "
-                                       f"was answered ({_faults(found.summary)}); see {log}")
+            if found.summary["problem"] or not found.summary["outcomes"].get("ok"):
+                raise EngineError(
+                    f"{step.entry}, {window.subject}: of {found.summary['requests']} requests "
+                    f"{found.summary['outcomes'].get('ok', 0)} were answered ({_fault(found.summary)}); see {log}"
+                )
             store.write(keys[window.subject], {
                 "started_at": started_at,
                 "duration_s": seconds,
@@ -86,6 +88,6 @@ def _memory(engine: Engine, artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def _faults(summary: Mapping[str, Any]) -> str:
+def _fault(summary: Mapping[str, Any]) -> str:
     first = summary.get("faults") or [summary.get("problem") or "no answer"]
     return str(first[0])

@@ -1,0 +1,1 @@
+"""Scoring: perplexity, divergence from the baseline, and tasks, on token ids."""
