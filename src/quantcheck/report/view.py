@@ -171,8 +171,8 @@ def _warnings(index: CellIndex, loads: list[LoadRow], variants: list[VariantRow]
     late = [load for load in index.loads if _late_chunks(index, load) > MOST_LATE_CHUNKS]
     if late:
         warnings.append(
-            f"at {', '.join(late)} the client got chunks late and several at once, because it had no CPU in time: TTFT, "
-            "TPOT and ITL there are not to be trusted; measure on a quiet machine, or give the engine fewer threads"
+            f"at {', '.join(late)} the client got chunks late and several at once, because it had no CPU in time: do "
+            "not trust TTFT, TPOT and ITL there; measure on a quiet machine, or give the engine fewer threads"
         )
     again = speed_summary(index, index.again)
     if again.word in ("faster", "slower"):
