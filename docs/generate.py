@@ -1,10 +1,11 @@
-"""Write the generated pages of docs/: the command line, the metrics, and the two JSON Schemas.
+"""Write the generated pages of docs/ (the command line, the metrics, the two JSON Schemas) and the README's verdict.
 
     python docs/generate.py
 
 A test checks that what is committed is what this writes.
 """
 
+import io
 import json
 from pathlib import Path
 
@@ -13,9 +14,14 @@ import click
 from quantcheck.cli import _VERBS, _cli
 from quantcheck.metrics import METRICS
 from quantcheck.report.schema import summary_schema
+from quantcheck.report.terminal import render
+from quantcheck.report.view import Summary
 from quantcheck.spec.experiment import Experiment
 
 HERE = Path(__file__).parent
+STORED = HERE / "results" / "reference" / "summary.json"
+BEGIN = "<!-- verdict: written by docs/generate.py from docs/results/reference/summary.json -->\n"
+END = "<!-- end of verdict -->\n"
 NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"
 
 
@@ -26,7 +32,16 @@ def pages() -> dict[str, str]:
         "metrics.md": _metrics_page(),
         "experiment.schema.json": json.dumps(Experiment.model_json_schema(by_alias=True), indent=1) + "\n",
         "summary.schema.json": json.dumps(summary_schema(), indent=1) + "\n",
+        "../README.md": _readme(),
     }
+
+
+def _readme() -> str:
+    text = (HERE.parent / "README.md").read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    summary = Summary.model_validate_json(STORED.read_text(encoding="utf-8"))
+    verdict = render(summary, io.StringIO(), width=100).split("\n  Quality by task")[0].strip("\n")
+    return f"{before}{BEGIN}```\n{verdict}\n```\n{END}{rest.split(END)[1]}"
 
 
 def _cli_page() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from quantcheck.store import Store
-from tests.runner.conftest import Run
+from tests.conftest import Run
 
 
 def one_line(done: "subprocess.CompletedProcess[str]", code: int) -> str:

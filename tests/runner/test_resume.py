@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from quantcheck.store import Store
-from tests.runner.conftest import Run, command, left_running
+from tests.conftest import Run, command, left_running
 
 
 def written(results: Path) -> dict[str, float]:

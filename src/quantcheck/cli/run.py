@@ -17,13 +17,15 @@ def command(experiment: str | None, out: Path | None, quiet: bool) -> None:
 
     What is stored already is not measured again: after a stop, the same command goes on.
     """
-    from quantcheck.cli.display import display
     from quantcheck.cli.source import experiment_named
-    from quantcheck.report.terminal import render
-    from quantcheck.runner.run import run
 
     chosen = experiment_named(experiment)
     folder = out or Path("results") / chosen.name
+    # After the experiment was read: a misspelt key is told at once, without waiting for these.
+    from quantcheck.cli.display import display
+    from quantcheck.report.terminal import render
+    from quantcheck.runner.run import run
+
     with display(quiet=quiet) as progress:
         outcome = run(chosen, folder, progress)
     if not quiet:

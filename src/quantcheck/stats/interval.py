@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+from quantcheck.stats.distributions import t_quantile
 
 __all__ = ["FloatArray", "Interval", "ratio_of_sums", "t_interval"]
 
@@ -48,7 +49,7 @@ def t_interval(values: FloatArray, *, level: float = 0.95, unit: str = "block") 
     mean = float(np.mean(values))
     if k < 2:
         return Interval(mean, None, None, k, level, f"1 {unit}: an interval needs at least 2")
-    half = float(stats.t.ppf((1 + level) / 2, k - 1) * np.std(values, ddof=1) / np.sqrt(k))
+    half = float(t_quantile((1 + level) / 2, k - 1) * np.std(values, ddof=1) / np.sqrt(k))
     return Interval(mean, mean - half, mean + half, k, level)
 
 
@@ -70,5 +71,5 @@ def ratio_of_sums(
         return Interval(ratio, None, None, clusters, level, f"1 {unit}: an interval needs at least 2")
     residual = sums - ratio * counts
     variance = clusters / (clusters - 1) * float(residual @ residual) / total**2
-    half = float(stats.t.ppf((1 + level) / 2, clusters - 1)) * float(np.sqrt(variance))
+    half = float(t_quantile((1 + level) / 2, clusters - 1)) * float(np.sqrt(variance))
     return Interval(ratio, ratio - half, ratio + half, clusters, level)

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from quantcheck.stats.distributions import normal_quantile, t_quantile
 from quantcheck.stats.interval import FloatArray, Interval, ratio_of_sums
 
 __all__ = [
@@ -87,8 +87,8 @@ def judge_perplexity(
         return "safe", None
     if ratio.low > 1 and ratio.estimate - 1 > abs(floor or 0.0):
         return "harmed", None
-    spread = (np.log(ratio.high) - np.log(ratio.low)) / 2 / stats.t.ppf(0.95, units.count - 1)
+    spread = (np.log(ratio.high) - np.log(ratio.low)) / 2 / t_quantile(0.95, units.count - 1)
     effect = float(np.log(ratio.estimate))
     distance = max(effect, float(np.log1p(margin)) - effect)
-    needed = units.count * ((stats.norm.isf(0.05) + stats.norm.ppf(0.8)) * spread / distance) ** 2
+    needed = units.count * ((normal_quantile(0.95) + normal_quantile(0.8)) * spread / distance) ** 2
     return "inconclusive", max(int(np.ceil(needed)) - units.count, 1)

@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from quantcheck.stats.distributions import binomial_cdf, t_cdf, t_quantile
 from quantcheck.stats.paired import Flips, count_flips, design_effect, mcnemar_p, score_interval, score_z
 from quantcheck.stats.planning import items_for_noninferiority, items_to_detect
 from quantcheck.stats.speed import above_noise
@@ -78,12 +78,12 @@ def compare_items(
     gained, lost, n = flips.gained / effect, flips.lost / effect, flips.n / effect
     # Student's t on the groups when they are the unit; the normal quantile is its limit.
     freedom = np.inf if count is None else count - 1
-    two, one = (float(stats.t.ppf(q, freedom)) for q in (0.975, 0.95))
+    two, one = (float(t_quantile(q, freedom)) for q in (0.975, 0.95))
     low, high = score_interval(gained, lost, n, two)
     lower, upper = score_interval(gained, lost, n, one)
-    p_safe = float(stats.t.sf(score_z(gained, lost, n, -margin), freedom))
-    p_exact = float(stats.binom.cdf(flips.gained, flips.gained + flips.lost, 0.5))
-    p_score = float(stats.t.cdf(score_z(gained, lost, n, 0.0), freedom))
+    p_safe = t_cdf(-score_z(gained, lost, n, -margin), freedom)
+    p_exact = binomial_cdf(flips.gained, flips.gained + flips.lost, 0.5)
+    p_score = t_cdf(score_z(gained, lost, n, 0.0), freedom)
     p_harmed = p_exact if count is None else max(p_exact, p_score)
     p = mcnemar_p(flips.lost, flips.gained)
     return PairedResult(flips, margin, low, high, lower, upper, p, p_safe, p_harmed, effect, count)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import optimize
+
+from quantcheck.stats.distributions import binomial_cdf
 
 __all__ = [
     "FEWEST_GROUPS",
@@ -65,7 +67,7 @@ def count_flips(baseline: BoolArray, variant: BoolArray) -> Flips:
 
 def mcnemar_p(lost: int, gained: int) -> float:
     """Exact two-sided McNemar: min(1, 2 P[Bin(b + c, 1/2) <= min(b, c)]); 1 when nothing flipped."""
-    return min(1.0, 2.0 * float(stats.binom.cdf(min(lost, gained), lost + gained, 0.5)))
+    return min(1.0, 2.0 * binomial_cdf(min(lost, gained), lost + gained, 0.5))
 
 
 def score_z(gained: float, lost: float, n: float, delta: float) -> float:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
-from scipy import stats
+
+from quantcheck.stats.distributions import binomial_cdf, normal_quantile
 
 __all__ = [
     "PERCENTILE_SUPPORT",
@@ -21,7 +22,7 @@ def minimum_detectable_difference(psi: float, n: int, *, alpha: float = 0.05, po
 
     `psi` is the share of items that flip. Two-sided test at `alpha`; result is a fraction.
     """
-    return float((stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) * np.sqrt(psi / n))
+    return float((normal_quantile(1 - alpha / 2) + normal_quantile(power)) * np.sqrt(psi / n))
 
 
 def items_for_noninferiority(
@@ -35,12 +36,12 @@ def items_for_noninferiority(
     distance = margin + delta
     if distance <= 0:
         return float("inf")
-    return float((psi - delta**2) * (stats.norm.isf(alpha) + stats.norm.ppf(power)) ** 2 / distance**2)
+    return float((psi - delta**2) * (normal_quantile(1 - alpha) + normal_quantile(power)) ** 2 / distance**2)
 
 
 def items_to_detect(psi: float, delta: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Items for a `harmed` verdict when the true change is `delta` (a fraction, not 0), one-sided `alpha`."""
-    return float((psi - delta**2) * (stats.norm.isf(alpha) + stats.norm.ppf(power)) ** 2 / delta**2)
+    return float((psi - delta**2) * (normal_quantile(1 - alpha) + normal_quantile(power)) ** 2 / delta**2)
 
 
 def requests_for_percentile(quantile: float, *, confidence: float = 0.99) -> int:
@@ -53,7 +54,7 @@ def requests_for_percentile(quantile: float, *, confidence: float = 0.99) -> int
     low, high = 2, int(np.ceil(20.0 / tail))
     while low < high:
         middle = (low + high) // 2
-        if float(stats.binom.cdf(1, middle, tail)) <= 1.0 - confidence:
+        if binomial_cdf(1, middle, tail) <= 1.0 - confidence:
             high = middle
         else:
             low = middle + 1

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
+from quantcheck.stats.distributions import t_quantile
 from quantcheck.stats.ratio import Ratio
 
 __all__ = ["MOST_BLOCKS", "SpeedVerdict", "SpeedWord", "above_noise", "blocks_to_settle", "judge_speed"]
@@ -44,7 +44,7 @@ def blocks_to_settle(effect: float, spread: float, margin: float, have: int) -> 
     """
     limit, size = float(np.log1p(margin)), abs(effect)
     blocks = np.arange(max(have + 1, 2), MOST_BLOCKS + 1)
-    half = stats.t.ppf(0.975, blocks - 1) * spread / np.sqrt(blocks)
+    half = t_quantile(0.975, blocks - 1) * spread / np.sqrt(blocks)
     settled = np.flatnonzero((half < size) | (size + half < limit))
     return int(blocks[settled[0]]) - have if len(settled) else None
 
