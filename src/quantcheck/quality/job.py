@@ -8,6 +8,7 @@ engine's native code ends this process and nothing else.
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -172,6 +173,12 @@ def _corpus(scorer: Scorer, work: Encoded, job: Job, progress: Callable[[int, in
     if path is None:
         return score_windows(scorer, work.windows, progress=tokens_done)
     if job.role == "baseline":
+        need, free = total * scorer.vocab_size * 4, shutil.disk_usage(path.parent).free
+        if need > free:
+            raise StoreError(
+                f"{path.parent}: the baseline's logits on {work.suite.name} need {need / 1e9:.1f} GB, {free / 1e9:.1f} "
+                "are free; free disk space, or score fewer tokens (quality.texts.NAME.tokens, quality.tokens)"
+            )
         with LogitsWriter(path) as save:
             return score_windows(scorer, work.windows, save=save, progress=tokens_done)
     baseline = BaselineLogits(path, scorer.vocab_size)

@@ -17,7 +17,6 @@ __all__ = [
     "Policy",
     "Quality",
     "Quantize",
-    "Slo",
     "TextSuite",
     "Variant",
     "Workload",
@@ -52,6 +51,9 @@ class Variant(Part):
     def _one_source(self) -> "Variant":
         if self.scheme is None and self.checkpoint is None:
             raise ValueError("a variant needs `scheme:` (made from the model) or `checkpoint:` (a ready file)")
+        if self.quantize.imatrix is not None and (self.checkpoint or self.scheme in ("gguf/F16", "gguf/Q8_0")):
+            raise ValueError(f"an importance matrix changes nothing in {self.scheme or 'a ready checkpoint'}; "
+                             "leave `imatrix:` out")
         return self
 
 
@@ -126,11 +128,6 @@ class Quality(Part):
         return self
 
 
-class Slo(Part):
-    ttft_p95_ms: PositiveFloat | None = None
-    itl_p95_ms: PositiveFloat | None = None
-
-
 class Margin(Part):
     """The loss or slowdown that does not matter."""
 
@@ -141,7 +138,6 @@ class Margin(Part):
 
 class Policy(Part):
     margin: Margin = Margin()
-    slo: Slo = Slo()
 
 
 class Experiment(Part):
@@ -167,4 +163,6 @@ class Experiment(Part):
             )
         if self.load is None and self.quality is None:
             raise ValueError("nothing to measure: give `load:` (speed), `quality:`, or both")
+        if self.quality is not None and self.engine.kind == "fake":
+            raise ValueError("the fake engine has no model to score; leave `quality:` out")
         return self
