@@ -36,7 +36,7 @@ class Metric:
 
 _ALL = [
     Metric("output_throughput", "Output throughput", "tok/s", "higher",
-           "output tokens of all requests in the window, over the window's length", digits=0),
+           "output tokens that arrived in the window, those of failed requests left out, over the window's length", digits=0),
     Metric("request_throughput", "Request throughput", "req/s", "higher",
            "requests completed in the window, over the window's length"),
     Metric("ttft", "TTFT", "ms", "lower",
@@ -58,9 +58,9 @@ _ALL = [
     Metric("bits_per_weight", "Bits per weight", "bpw", "lower",
            "8 x bytes of tensor data / number of weights"),
     Metric("rss_bytes", "Resident memory", "MB", "lower",
-           "resident set size of the engine process after the load, shared pages counted whole", 1e-6, 0),
+           "resident set size of the engine's processes after the load, shared pages counted whole", 1e-6, 0),
     Metric("pss_bytes", "Proportional memory", "MB", "lower",
-           "proportional set size of the engine process after the load, shared pages counted by share", 1e-6, 0),
+           "proportional set size of the engine's processes after the load, shared pages counted by share", 1e-6, 0),
     Metric("kv_cache_bytes", "KV cache", "MB", "lower",
            "bytes that the engine reserved for keys and values of all slots", 1e-6, 1),
     Metric("ready_s", "Start to ready", "s", "lower", "time from starting the engine to its first healthy answer"),

@@ -1,10 +1,10 @@
 """One summary of the whole synthetic experiment, built once."""
 
 import pytest
-from tests.report import synthetic
 
 from quantcheck.report.summary import Summary
 from quantcheck.report.view import build_summary
+from tests.report import synthetic
 
 
 @pytest.fixture(scope="session")

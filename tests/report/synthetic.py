@@ -168,9 +168,14 @@ def artifacts() -> dict[str, dict[str, Any]]:
 
 
 ENVIRONMENT = {
-    "cpu": {"model": "Imaginary CPU 9000", "cores": 2, "features": ["avx2", "fma", "f16c"]},
-    "memory_bytes": 8_000_000_000,
+    "cpu": "Imaginary CPU 9000",
+    "cpu_flags": ["avx2", "fma", "f16c"],
+    "cores": 2,
+    "ram_bytes": 8_000_000_000,
+    "virtual": None,
+    "gpus": [],
     "os": "Debian GNU/Linux 12",
+    "kernel": "6.1",
     "python": "3.11.2",
-    "quantcheck": "0.1.0",
+    "packages": {"quantcheck": "0.1.0", "xllamacpp": "2026.10.11549"},
 }

@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from tests.report.golden_files import check_golden
-from tests.report.test_view import SCENARIOS
 
 from quantcheck.report.markdown import escape, render
 from quantcheck.report.summary import Summary
+from tests.report.golden_files import check_golden
+from tests.report.test_view import SCENARIOS
 
 HOSTILE = "a|b*c`d`<img src=x>_e_[f](g)"
 

@@ -4,11 +4,11 @@ import io
 import re
 
 import pytest
-from tests.report.golden_files import check_golden
-from tests.report.test_view import SCENARIOS
 
 from quantcheck.report.summary import Summary
 from quantcheck.report.terminal import render
+from tests.report.golden_files import check_golden
+from tests.report.test_view import SCENARIOS
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -7,13 +7,13 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from tests.report import synthetic
-from tests.report.synthetic import FakeCell
 
 from quantcheck.report.summary import Summary, TaskRow, VariantRow
 from quantcheck.report.view import build_summary, summary_schema
 from quantcheck.stats import compare_items, mcnemar_p
 from quantcheck.store import CellKey, Store
+from tests.report import synthetic
+from tests.report.synthetic import FakeCell
 
 ARITHMETIC = "reference/arithmetic"
 

@@ -34,11 +34,10 @@ class Model:
     """The weights of one GGUF file, mapped into memory.
 
     Raises ModelError, with llama.cpp's own reason, when the file is missing, truncated, corrupt, not a GGUF file or
-    of an architecture that llama.cpp does not know. With `vocabulary_only` no weights are read: only a tokenizer can
-    be made of it.
+    of an architecture that llama.cpp does not know.
     """
 
-    def __init__(self, path: Path, *, vocabulary_only: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self._lib = load()
         self._handle: int | None = None
         self._contexts: weakref.WeakSet[Context] = weakref.WeakSet()
@@ -46,7 +45,6 @@ class Model:
             raise ModelError(f"{path} is not a file: name a GGUF file")
         params = self._lib.llama_model_default_params()
         params.n_gpu_layers = 0
-        params.vocab_only = vocabulary_only
         log.clear()
         self._handle = self._lib.llama_model_load_from_file(os.fsencode(path), params)
         if not self._handle:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.scorer import Scorer
-from quantcheck.errors import ModelError, QuantcheckError, StoreError
+from quantcheck.errors import ModelError, QuantcheckError, SpecError, StoreError
 from quantcheck.quality.divergence import BaselineLogits, LogitsWriter
 from quantcheck.quality.perplexity import TokenScores, score_windows
 from quantcheck.quality.suites import LINE_TOKENS, Corpus, GenerationTask, Suite, load_suites
@@ -56,7 +56,6 @@ def main(folder: Path) -> int:
     """Do FOLDER's job; 0 when all of it is done, else the error's exit code."""
     # Imported here: only this process loads the native library.
     from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-    from quantcheck.ggml.model import Model
     from quantcheck.ggml.vocabulary import Vocabulary
 
     job = Job.model_validate_json((folder / "job.json").read_text(encoding="utf-8"))
@@ -68,17 +67,22 @@ def main(folder: Path) -> int:
 
         try:
             suites = {suite.name: suite for suite in load_suites(job.quality)}
-            with Model(job.model, vocabulary_only=True) as words:
-                tokenizer = Vocabulary(words)
+            with LlamaCppScorer(job.model, job.threads, batch_tokens=job.batch_tokens) as scorer:
+                tokenizer = Vocabulary(scorer.model)
                 work = [encode(suites[name], tokenizer, job.quality) for name in job.suites]
                 context = max(item.context for item in work)
-                with LlamaCppScorer(job.model, job.threads, context, job.batch_tokens) as scorer:
-                    for number, item in enumerate(work):
-                        started = time.monotonic()
-                        name = item.suite.name
-                        result, arrays = score_suite(scorer, tokenizer, item, job, partial(_progress, tell, name))
-                        np.savez(folder / f"{number}.npz", allow_pickle=False, **arrays)
-                        tell(suite=name, result={**result, "seconds": time.monotonic() - started})
+                if context > scorer.context:
+                    raise SpecError(
+                        f"{job.model}: was trained for {scorer.context} tokens, and {context} are asked for; lower "
+                        f"quality.context ({job.quality.context}), or leave out suites with longer prompts"
+                    )
+                scorer.context = context  # its caches are made at first use: no larger than these suites need
+                for number, item in enumerate(work):
+                    started = time.monotonic()
+                    name = item.suite.name
+                    result, arrays = score_suite(scorer, tokenizer, item, job, partial(_progress, tell, name))
+                    np.savez(folder / f"{number}.npz", allow_pickle=False, **arrays)
+                    tell(suite=name, result={**result, "seconds": time.monotonic() - started})
         except QuantcheckError as error:
             tell(error=type(error).__name__, message=str(error))
             return error.exit_code

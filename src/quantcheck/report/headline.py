@@ -197,7 +197,8 @@ def _quality(at: int, variant: VariantRow, facts: Facts) -> list[Clause]:
     elif quality.word == "inconclusive" and quality.undecided:
         text = f"{name} is inconclusive on {_named(quality.undecided, facts)}"
         if quality.more_items:
-            unit = "items" if quality.basis == "tasks" else "documents"
+            units = {row.unit for row in facts.corpora if row.variant == name}
+            unit = "items" if quality.basis == "tasks" else "segments" if "segment" in units else "documents"
             text += f" (needs about {figures.about(quality.more_items)} more {unit})"
             source += "/more_items"
         else:

@@ -6,7 +6,14 @@ from typing import Any
 from quantcheck.report import figures
 from quantcheck.report.summary import Summary
 
-__all__ = ["environment_pairs", "flat", "noise_lines", "reading_guide"]
+__all__ = ["environment_pairs", "flat", "machine_words", "noise_lines", "reading_guide"]
+
+_VERSIONS = {
+    "kernel": "kernel",
+    "Python": "python",
+    "quantcheck": "packages.quantcheck",
+    "xllamacpp": "packages.xllamacpp",
+}
 
 
 def noise_lines(summary: Summary) -> list[str]:
@@ -53,6 +60,15 @@ def reading_guide(summary: Summary) -> list[str]:
             "inconclusive: the interval holds 1x and reaches beyond that."
         )
     return lines
+
+
+def machine_words(environment: Mapping[str, Any]) -> str:
+    """What a reader must know of the machine, in one sentence; the whole of it is in summary.json."""
+    pairs = environment_pairs(environment)
+    cores = f"{pairs['cores']} cores" if "cores" in pairs else None
+    words = [pairs.get("cpu"), cores, pairs.get("ram"), pairs.get("gpus"), pairs.get("os"), pairs.get("virtual")]
+    versions = [f"{name} {pairs[key]}" for name, key in _VERSIONS.items() if key in pairs]
+    return "; ".join(", ".join(word for word in part if word) for part in (words, versions) if any(part))
 
 
 def environment_pairs(environment: Mapping[str, Any]) -> dict[str, str]:

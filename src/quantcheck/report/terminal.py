@@ -13,7 +13,7 @@ from rich.text import Text
 
 from quantcheck.report import grids, matrices
 from quantcheck.report.grids import Grid, Item
-from quantcheck.report.prose import environment_pairs, noise_lines, reading_guide
+from quantcheck.report.prose import machine_words, noise_lines, reading_guide
 from quantcheck.report.summary import Summary
 
 __all__ = ["render"]
@@ -82,13 +82,14 @@ class _Page:
         self._section("Memory", grids.memory_grid(summary))
         if summary.noise_floor:
             self._list(f"Noise floor: {about.baseline} against itself", noise_lines(summary))
-        environment = environment_pairs(summary.environment)
-        if environment:
+        machine = machine_words(summary.environment)
+        if machine:
             self._title("Environment")
-            self._line(Text("; ".join(f"{name} {value}" for name, value in environment.items())))
+            self._line(Text(machine))
         if summary.not_measured:
             self._list("Not measured", [f"{item.what}: {item.reason}" for item in summary.not_measured])
-        self._list("How to read it", reading_guide(summary), style="dim")
+        if guide := reading_guide(summary):
+            self._list("How to read it", guide, style="dim")
 
     def _line(self, text: Text) -> None:
         self._console.print(Padding(text, (0, 0, 0, 2)))

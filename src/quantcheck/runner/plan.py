@@ -128,7 +128,7 @@ class Plan:
             assert experiment.load is not None
             window = next(window for window in step.windows if window.subject == subject)
             depends |= {
-                "engine": experiment.engine.model_dump(mode="json", exclude={"start_timeout_s", "port"}),
+                "engine": experiment.engine.model_dump(mode="json", exclude={"start_timeout_s", "port", "scoring_threads"}),
                 # One server serves all windows of a step, so its slots and context depend on all of them.
                 "windows": [[other.subject, other.workload.model_dump()] for other in step.windows],
                 "workload": window.workload.model_dump(),

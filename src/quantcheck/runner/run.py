@@ -105,7 +105,7 @@ def _walk(
 
 
 def report(store: Store) -> Summary:
-    """Write the report again from what is stored, measuring nothing. Raises `StoreError` when cells are missing."""
+    """Write the report of the last finished run again, measuring nothing; `StoreError` when no run was finished."""
     document = store.read_document("experiment.json") or {}
     recipes = document.get("artifacts")
     if not recipes:
@@ -144,18 +144,21 @@ def _write_document(store: Store, document: Mapping[str, Any]) -> None:
 def _claim(store: Store, experiment: Experiment) -> None:
     """Refuse to mix machines; note the experiment and the machine."""
     here = hardware_id()
-    document = store.read_document("experiment.json")
-    if document is not None and document.get("hardware_id") not in (None, here):
+    document = store.read_document("experiment.json") or {}
+    if document.get("hardware_id") not in (None, here):
         raise StoreError(
             f"{store.root}: holds figures of another machine ({document.get('hardware_id')}, this is {here}); "
             "figures of two machines are not mixed: give another --out"
         )
+    digest = content_hash(experiment)
+    if document.get("experiment_sha256") != digest:
+        document = {}  # what was reported belongs to another experiment; its cells stay and are used where they fit
     _write_document(store, {
-        **(document or {}),
+        **document,
         "schema": 1,
         "quantcheck": quantcheck.__version__,
         "experiment": experiment.model_dump(mode="json", by_alias=True),
-        "experiment_sha256": content_hash(experiment),
+        "experiment_sha256": digest,
         "hardware_id": here,
         "environment": environment(),
     })

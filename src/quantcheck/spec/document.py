@@ -81,7 +81,8 @@ def _refuse_twice(node: yaml.Node, source: str) -> None:
 
 def _explain(error: ValidationError, node: yaml.Node, source: str) -> str:
     details = error.errors(include_url=False)
-    first = details[0]
+    # A misspelt required key is both unknown and missing: the first says what to do.
+    first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
     where = _in_yaml(first["loc"], node)
     line = _line(where, node)
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""

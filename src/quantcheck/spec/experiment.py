@@ -77,7 +77,7 @@ class FakeEngine(Part):
     itl_ms: float = Field(5.0, ge=0)
     speed: dict[str, PositiveFloat] = Field({}, description="variant name to speed-up; others 1.0")
     start_delay_s: float = Field(0.0, ge=0)
-    fault: str | None = Field(None, description="scripted fault: never-healthy, die-after:N, port-in-use")
+    fault: str | None = Field(None, description="scripted fault, KIND or KIND:N, such as never-healthy or die-after:20")
     start_timeout_s: PositiveFloat = 30.0
     port: int | None = Field(None, ge=1, le=65535)
 

@@ -101,6 +101,8 @@ class Store:
                 from error
         for leftover in (self.root / "cells").glob(".writing-*"):
             shutil.rmtree(leftover)
+        for leftover in self.root.glob(".*.part"):
+            leftover.unlink()
 
     def unlock(self) -> None:
         if self._lock is not None:
