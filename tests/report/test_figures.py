@@ -68,3 +68,10 @@ def test_plans_never_round_down_nor_far_up(count: int) -> None:
 
 def test_p_values() -> None:
     assert [figures.p_value(p) for p in (0.0499, 0.0004, 1.0, None)] == ["0.050", "<0.001", "1.000", "n/a"]
+
+
+def test_rounding_never_hides_on_which_side_of_one_a_bound_lies() -> None:
+    assert figures.interval(Figure(value=1.4, low=1.02, high=2.0)) == "1.02 to 2.00"
+    assert figures.interval(Figure(value=1.4, low=0.97, high=2.0)) == "0.97 to 2.00"
+    assert figures.interval(Figure(value=1.4, low=0.9, high=2.1)) == "0.9 to 2.1"
+    assert figures.interval(Figure(value=1.4, low=1.001, high=2.0)) == "1.0 to 2.0"

@@ -27,7 +27,7 @@ def command(experiment: str | None, out: Path | None, quiet: bool) -> None:
     from quantcheck.runner.run import run
 
     with display(quiet=quiet) as progress:
-        outcome = run(chosen, folder, progress)
+        outcome = run(chosen, folder, progress, command=f"quantcheck run {experiment or ''}".strip())
     if not quiet:
         click.echo(render(outcome.summary, sys.stdout), nl=False)
         click.echo(f"\nreport: {folder / 'comparison.md'}   data: {folder / 'summary.json'}")

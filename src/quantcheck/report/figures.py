@@ -79,6 +79,9 @@ def interval(figure: Figure, most: int = 2, join: str = " to ") -> str:
     if figure.low is None or figure.high is None or figure.low == figure.high:
         return ""
     digits = decimals(figure, most)
+    # Which side of 1 a bound lies on decides the verdict: rounding must not hide it.
+    while digits < most and any(round(bound, digits) == 1 != round(bound, most) for bound in (figure.low, figure.high)):
+        digits += 1
     return f"{figure.low:.{digits}f}{join}{figure.high:.{digits}f}"
 
 

@@ -42,8 +42,12 @@ class Outcome:
     stages: dict[str, float] = field(default_factory=dict)
 
 
-def run(experiment: Experiment, out: Path, progress: Progress | None = None) -> Outcome:
+def run(
+    experiment: Experiment, out: Path, progress: Progress | None = None, *, command: str | None = None
+) -> Outcome:
     """Measure what is not measured yet, and write `summary.json` and `comparison.md` into `out`.
+
+    `command` is what the report gives as the way to run it again.
 
     A variant whose engine fails is reported as `n/a` and measured again by the next run; the baseline's failure ends
     the run, because nothing could be compared. Raises the errors of `quantcheck.errors`; finished cells stay.
@@ -55,7 +59,7 @@ def run(experiment: Experiment, out: Path, progress: Progress | None = None) -> 
     store = Store(out)
     store.lock()
     try:
-        _claim(store, experiment)
+        _claim(store, experiment, command)
         artifacts = artifacts_of(experiment, progress)
         stages["artifacts"] = time.monotonic() - began
         cells, measured, problems = _walk(plan, artifacts, store, progress, stages)
@@ -141,7 +145,7 @@ def _write_document(store: Store, document: Mapping[str, Any]) -> None:
     store.write_document("experiment.json", json.dumps(document, indent=1) + "\n")
 
 
-def _claim(store: Store, experiment: Experiment) -> None:
+def _claim(store: Store, experiment: Experiment, command: str | None) -> None:
     """Refuse to mix machines; note the experiment and the machine."""
     here = hardware_id()
     document = store.read_document("experiment.json") or {}
@@ -160,5 +164,5 @@ def _claim(store: Store, experiment: Experiment) -> None:
         "experiment": experiment.model_dump(mode="json", by_alias=True),
         "experiment_sha256": digest,
         "hardware_id": here,
-        "environment": environment(),
+        "environment": environment() | ({"command": command} if command else {}),
     })
