@@ -17,6 +17,11 @@ from scoring import SHIPPED
 
 HERE = Path(__file__).resolve().parent
 LADDER_COLUMNS = ("arithmetic", "expressions", "knowledge", "format")
+TEXTS = {
+    "documentation": "documentation (held out, ships)",
+    "stories": "stories (held out, ships)",
+    "wikitext2_test": "WikiText-2 raw, test",
+}
 
 
 def loss_curve(log: Path) -> str:
@@ -61,7 +66,7 @@ def ladder_table(ladder: dict[str, Any]) -> str:
     lines.append("|---|" + "---:|" * 8)
     for kind, found in ladder.items():
         cells = [kind, f"{found['file_bytes'] / 1e6:.1f}", *(percent(found[s]) for s in LADDER_COLUMNS)]
-        cells += [f"{found[c]['perplexity']:.2f}" for c in ("documentation", "stories", "wikitext2_test")]
+        cells += [f"{found[c]['perplexity']:.2f}" if c in found else "n/a (no file)" for c in TEXTS]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -85,11 +90,9 @@ def card(model: Path, results: Path) -> str:
     skills = [f"| {name} | {percent(scores[name])} | {scores[name]['n']:,} |" for name in heldout.SKILLS]
     texts = [
         f"| {label} | {scores[key]['perplexity']:.2f} | {scores[key]['bits_per_byte']:.3f} | {scores[key]['tokens']:,} |"
-        for key, label in (
-            ("documentation", "documentation (held out, ships)"),
-            ("stories", "stories (held out, ships)"),
-            ("wikitext2_test", "WikiText-2 raw, test"),
-        )
+        if key in scores
+        else f"| {label} | n/a (no file) | n/a (no file) | n/a (no file) |"
+        for key, label in TEXTS.items()
     ]
     return f"""---
 license: apache-2.0

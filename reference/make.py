@@ -26,7 +26,7 @@ COUNTS = {"arithmetic": 2_400_000, "expressions": 1_600_000, "knowledge": 1_600_
 
 def run(script: str, *arguments: object) -> None:
     print(f"== {script}", flush=True)
-    subprocess.run([sys.executable, str(HERE / script), *map(str, arguments)], check=True, cwd=HERE)
+    subprocess.run([sys.executable, str(HERE / script), *map(str, arguments)], check=True)
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader
-from tests.variants.shapes import SHAPES, SMALL, small_imatrix, small_weights
-from tests.variants.tables import folded, tensor_hash
 
 from quantcheck.ggml.library import WHEEL, WHEEL_VERSION
 from quantcheck.variants.imatrix import ImportanceMatrix
 from quantcheck.variants.mix import SCHEMES
+from tests.variants.shapes import SHAPES, SMALL, small_imatrix, small_weights
+from tests.variants.tables import folded, tensor_hash
 
 HERE = Path(__file__).parent
 HEAD = {
