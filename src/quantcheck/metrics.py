@@ -36,7 +36,7 @@ class Metric:
 
 _ALL = [
     Metric("output_throughput", "Output throughput", "tok/s", "higher",
-           "output tokens that arrived in the window, those of failed requests left out, over the window's length", digits=0),
+           "output tokens that arrived in the window, failed requests' left out, over the window's length", digits=0),
     Metric("request_throughput", "Request throughput", "req/s", "higher",
            "requests completed in the window, over the window's length"),
     Metric("ttft", "TTFT", "ms", "lower",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from quantcheck.cli.interrupt import raise_if_interrupted
@@ -30,7 +30,7 @@ def display(*, quiet: bool) -> Iterator[Progress]:
         yield _Lines(console)
         return
     with Bar(
-        TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(),
         TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=console, transient=True,
     ) as bar:
         yield _Live(bar, bar.add_task("starting", total=None, left=""))

@@ -66,6 +66,8 @@ class LoadStep:
 
 Step = QualityStep | LoadStep
 
+_NO_MATTER = {"start_timeout_s", "port", "scoring_threads"}
+"""Settings of an engine that change no figure of speed."""
 _ITEM_TOKENS = 64
 _TOKEN_CHARACTERS = 4
 
@@ -128,7 +130,7 @@ class Plan:
             assert experiment.load is not None
             window = next(window for window in step.windows if window.subject == subject)
             depends |= {
-                "engine": experiment.engine.model_dump(mode="json", exclude={"start_timeout_s", "port", "scoring_threads"}),
+                "engine": experiment.engine.model_dump(mode="json", exclude=_NO_MATTER),
                 # One server serves all windows of a step, so its slots and context depend on all of them.
                 "windows": [[other.subject, other.workload.model_dump()] for other in step.windows],
                 "workload": window.workload.model_dump(),
