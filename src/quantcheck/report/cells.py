@@ -7,12 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from quantcheck.spec.experiment import Experiment
+from quantcheck.spec.experiment import AGAIN, Experiment
 
-__all__ = ["AGAIN", "Cell", "CellIndex", "Problem", "read_problems", "short_names"]
-
-AGAIN = "@again"
-"""Suffix of the variant that is the baseline, measured a second time."""
+__all__ = ["Cell", "CellIndex", "Problem", "read_problems", "short_names"]
 
 
 class Cell(Protocol):

@@ -11,14 +11,11 @@ from typing import Literal
 
 from quantcheck.quality.suites import Corpus, Suite, load_suites
 from quantcheck.spec.document import content_hash
-from quantcheck.spec.experiment import Experiment, Workload
+from quantcheck.spec.experiment import AGAIN, Experiment, Workload
 from quantcheck.store import CellKey
 from quantcheck.variants.artifact import Artifact
 
-__all__ = ["AGAIN", "LoadStep", "Plan", "QualityStep", "Step", "Task", "Window", "make_plan"]
-
-AGAIN = "@again"
-"""Suffix of the baseline's twin, whose difference from the baseline is the noise floor."""
+__all__ = ["LoadStep", "Plan", "QualityStep", "Step", "Task", "Window", "make_plan"]
 
 HARNESS = 1
 """Raised when a change of quantcheck makes its figures differ: older cells are then measured again."""

@@ -16,8 +16,9 @@ from quantcheck.engines.process import ManagedProcess
 from quantcheck.errors import EngineError, QuantcheckError
 from quantcheck.quality.job import Job
 from quantcheck.quality.suites import Corpus
-from quantcheck.runner.plan import AGAIN, Plan, QualityStep
+from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.runner.progress import Progress
+from quantcheck.spec.experiment import AGAIN
 from quantcheck.store import CellKey, Store
 from quantcheck.variants.artifact import Artifact
 

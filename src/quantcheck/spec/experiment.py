@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 __all__ = [
+    "AGAIN",
     "Engine",
     "Experiment",
     "FakeEngine",
@@ -21,6 +22,9 @@ __all__ = [
     "Variant",
     "Workload",
 ]
+
+AGAIN = "@again"
+"""Ends the name under which the baseline is measured a second time: their difference is the noise floor."""
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME)]
