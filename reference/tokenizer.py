@@ -61,6 +61,7 @@ def build(corpus: Path, folder: Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": END,
         "eos_token": END,
+        "add_bos_token": True,
         "add_prefix_space": False,
         "clean_up_tokenization_spaces": False,
         "model_max_length": 512,

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -26,6 +28,7 @@ load:
 blocks: %d
 """
 
+MARK = "QUANTCHECK_TEST_RUN"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -38,27 +41,32 @@ def run(tmp_path: Path) -> Run:
     """Run quantcheck in `tmp_path`; everything it started must be gone when it returns."""
 
     def go(*args: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        before = set(psutil.pids())
         done = subprocess.run(command(*args), cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
                               env={**os.environ, "QUANTCHECK_CACHE": str(tmp_path / "cache"), **environment})
         assert "Traceback" not in done.stderr, done.stderr
-        assert left_running(before) == []
+        assert left_running() == []
         return done
 
     return go
 
 
-def left_running(before: set[int]) -> list[str]:
-    """Command lines of processes of ours that are still there and were not there `before`."""
-    return [" ".join(line) for line in _ours(before)]
+@pytest.fixture(autouse=True, scope="session")
+def mark() -> Iterator[str]:
+    """A mark in the environment of all that the tests start: others may run quantcheck on this machine, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, uuid.uuid4().hex)
+        yield os.environ[MARK]
 
 
-def _ours(before: set[int]) -> Iterator[list[str]]:
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = process.info["cmdline"] or []
-        if process.pid not in before and process.info["status"] != psutil.STATUS_ZOMBIE \
-                and any("quantcheck" in word for word in line) and any("python" in word for word in line[:1]):
-            yield line
+def left_running() -> list[str]:
+    """Command lines of processes that these tests started and that are still there."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.pid != os.getpid() and process.environ().get(MARK) == os.environ[MARK] \
+                    and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+    return found
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The command line: a thin skin, one module per verb, loaded when the verb is used."""
 
 import importlib
+import os
 import sys
 
 import click
@@ -63,7 +64,10 @@ def main() -> None:
     """The `quantcheck` command. Exit codes: 0 done, 1 a measurement failed, 2 a mistake to mend, 130 interrupted."""
     install()
     try:
-        _cli.main(standalone_mode=False)
+        # Not `_cli.main`: click would answer a reader that has gone with exit code 1.
+        with _cli.make_context("quantcheck", sys.argv[1:]) as context:
+            _cli.invoke(context)
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
@@ -77,5 +81,5 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone (quantcheck ... | head): nothing is wrong, and nobody is left to tell.
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -41,7 +41,8 @@ class Vocabulary:
     def encode(self, text: str, *, bos: bool) -> IntArray:
         """Token ids (int32) of `text`; special tokens written in the text are plain text.
 
-        `bos`: put the BOS token first if the model has one. Raises `ModelError` when the text cannot be encoded.
+        `bos`: put the BOS token first if the model's tokenizer does so. Raises `ModelError` when the text cannot be
+        encoded.
         """
         raw = text.encode("utf-8")
         room = len(raw) + 8
@@ -50,19 +51,20 @@ class Vocabulary:
         if count < 0:
             raise ModelError(f"the model's tokenizer cannot encode {text[:40]!r}; its vocabulary is incomplete")
         ids = np.array(tokens[:count], dtype=np.int32)
-        begin: int = self._library.llama_vocab_bos(self._vocab)
-        return np.concatenate([[np.int32(begin)], ids]) if bos and begin >= 0 else ids
+        if bos and self._library.llama_vocab_get_add_bos(self._vocab):
+            return np.concatenate([[np.int32(self._library.llama_vocab_bos(self._vocab))], ids])
+        return ids
 
     def decode(self, tokens: IntArray) -> str:
         """The text of `tokens`; special tokens are left out, broken UTF-8 is replaced."""
         return b"".join(self.piece(int(token)) for token in tokens).decode("utf-8", "replace")
 
     def line_ends(self) -> frozenset[int]:
-        """Tokens that end a one-line answer: every end-of-generation token, and every token with a newline."""
+        """Tokens that end a one-line answer: all that end generation, and all that begin with a newline."""
         return frozenset(
             token
             for token in range(self._size)
-            if self._library.llama_vocab_is_eog(self._vocab, token) or b"\n" in self.piece(token)
+            if self._library.llama_vocab_is_eog(self._vocab, token) or self.piece(token).startswith(b"\n")
         )
 
     def piece(self, token: int) -> bytes:

@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from quantcheck.errors import StoreError
+from quantcheck.errors import ModelError, StoreError
 
 __all__ = ["BaselineLogits", "LogitsWriter", "kl_divergence"]
 
 FloatArray = NDArray[np.floating[Any]]
+
+_HEAD = np.dtype("<i8")
+"""What stands before the rows: the size of the vocabulary."""
 
 
 def kl_divergence(baseline: FloatArray, variant: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -41,6 +44,8 @@ class LogitsWriter:
     def append(self, rows: FloatArray) -> None:
         """Append `rows` [tokens, vocabulary]. Raises `StoreError` when the disk is full."""
         try:
+            if self._file.tell() == 0:
+                np.array([rows.shape[1]], dtype=_HEAD).tofile(self._file)
             np.ascontiguousarray(rows, dtype=np.float32).tofile(self._file)
         except OSError as error:
             raise _full(self._path, error) from error
@@ -63,10 +68,17 @@ class LogitsWriter:
 
 
 class BaselineLogits:
-    """Reads the rows back in order."""
+    """Reads the rows back in order; `ModelError` when they are over another vocabulary than `vocabulary` tokens."""
 
     def __init__(self, path: Path, vocabulary: int) -> None:
-        self._rows = np.memmap(path, dtype=np.float32, mode="r").reshape(-1, vocabulary)
+        found = int(np.fromfile(path, dtype=_HEAD, count=1)[0])
+        if found != vocabulary:
+            raise ModelError(
+                f"the baseline has a vocabulary of {found} tokens, this variant one of {vocabulary}: their tokenizers "
+                "differ, so they cannot be compared"
+            )
+        rows = np.memmap(path, dtype=np.float32, mode="r", offset=_HEAD.itemsize)
+        self._rows = rows.reshape(-1, vocabulary)
         self._next = 0
 
     def take(self, count: int) -> FloatArray:

@@ -18,6 +18,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+__all__ = ["ExpressionError", "agrees", "evaluate", "same_value"]
+
 MAX_TEXT = 400  # characters
 MAX_DEPTH = 24  # nested nodes
 MAX_STEPS = 20_000  # nodes visited, loop turns included

@@ -71,9 +71,10 @@ def main(folder: Path) -> int:
                 tokenizer = Vocabulary(scorer.model)
                 work = [encode(suites[name], tokenizer, job.quality) for name in job.suites]
                 context = max(item.context for item in work)
-                if context > scorer.context:
+                trained = scorer.model.context_length
+                if context > trained:
                     raise SpecError(
-                        f"{job.model}: was trained for {scorer.context} tokens, and {context} are asked for; lower "
+                        f"{job.model}: was trained for {trained} tokens, and {context} are asked for; lower "
                         f"quality.context ({job.quality.context}), or leave out suites with longer prompts"
                     )
                 scorer.context = context  # its caches are made at first use: no larger than these suites need

@@ -127,6 +127,9 @@ def _text(name: str, path: Path, tokens: int | None) -> Corpus:
         raise SpecError(
             f"quality.texts.{name}: {path} is not UTF-8 text, or not JSONL with a `text` on every line ({error})"
         ) from error
+    for number, document in enumerate(documents, 1):
+        if not isinstance(document, str) or any("\ud800" <= character <= "\udfff" for character in document):
+            raise SpecError(f"quality.texts.{name}: {path}, line {number}: `text` is not a string of whole characters")
     documents = [document for document in documents if document.strip()]
     if not documents:
         raise SpecError(f"quality.texts.{name}: {path} holds no text")

@@ -28,7 +28,7 @@ class Tokenizer(Protocol):
     def decode(self, tokens: IntArray) -> str: ...
 
     def line_ends(self) -> frozenset[int]:
-        """Tokens after which a one-line answer is over: end of text, and every token with a newline in it."""
+        """Tokens at which a one-line answer is over: end of text, and every token that begins with a newline."""
         ...
 
 
@@ -53,7 +53,8 @@ def answer_generation(
     stop = tokenizer.line_ends()
     for start in range(0, len(prompts), _CHUNK):
         answers = scorer.generate(prompts[start : start + _CHUNK], task.max_tokens, stop)
-        outputs += [tokenizer.decode(tokens) for tokens in answers]
+        # A token may hold text and then a newline: it does not stop the model, but the line ends in it.
+        outputs += [tokenizer.decode(tokens).partition("\n")[0] for tokens in answers]
         progress(len(outputs))
     right = [task.right(item, output) for item, output in zip(task.items, outputs, strict=True)]
     return ItemScores(np.array(right, dtype=bool), outputs)

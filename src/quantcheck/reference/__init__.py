@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+__all__ = ["CORPORA", "SKILLS", "corpus_path", "model_dir", "skill_path"]
+
 SKILLS = ("arithmetic", "expressions", "knowledge", "format")
 CORPORA = ("documentation", "stories")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from quantcheck.ggml.library import WHEEL_VERSION
 from quantcheck.quality.suites import Corpus, Suite, load_suites
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import AGAIN, Experiment, Workload
@@ -120,7 +121,7 @@ class Plan:
         depends: dict[str, object] = {
             "harness": HARNESS,
             "artifact": artifacts[step.variant].sha256,
-            "seed": experiment.seed,
+            "engine_version": WHEEL_VERSION if experiment.engine.kind == "llama.cpp" else None,
             "subject": subject,
         }
         if isinstance(step, LoadStep):
@@ -134,6 +135,7 @@ class Plan:
                 "requests": experiment.load.requests,
                 "warmup_requests": experiment.load.warmup_requests,
                 "block": step.block,
+                "seed": experiment.seed,
             }
             return CellKey("load", step.entry, subject, step.block, content_hash(depends))
         assert experiment.quality is not None

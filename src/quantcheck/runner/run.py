@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 import quantcheck
-from quantcheck.errors import EngineError, StoreError
+from quantcheck.errors import MeasurementError, StoreError
 from quantcheck.report.markdown import render as render_markdown
 from quantcheck.report.view import Summary, build_summary
 from quantcheck.runner.artifacts import artifacts_of
@@ -97,7 +99,7 @@ def _walk(
             else:
                 score(plan, step, pending, artifacts, store, progress)
             measured += len(pending)
-        except EngineError as error:
+        except MeasurementError as error:
             if step.variant == plan.baseline:
                 raise
             failed[step.entry] = str(error)
@@ -114,7 +116,11 @@ def report(store: Store) -> Summary:
     recipes = document.get("artifacts")
     if not recipes:
         raise StoreError(f"{store.root}: no finished run is stored here; start one with `quantcheck run`")
-    experiment = Experiment.model_validate(document["experiment"])
+    try:
+        experiment = Experiment.model_validate(document.get("experiment"))
+    except ValidationError as error:
+        raise StoreError(f"{store.root / 'experiment.json'}: holds no experiment that this version reads "
+                         f"({error.error_count()} problems); run the experiment again") from error
     current = set(document["cells"])
     cells = [cell for cell in store.cells() if cell.key.id in current]
     summary = build_summary(experiment, cells, recipes, document.get("environment", {}), document.get("problems", []))

@@ -13,16 +13,17 @@ from quantcheck.engines.fake.script import Fault, Script
 from quantcheck.engines.loopback import LOOPBACK, require_free
 from quantcheck.engines.process import ManagedProcess
 from quantcheck.engines.served import ServedEngine
+from quantcheck.spec.experiment import AGAIN
 from quantcheck.spec.experiment import FakeEngine as Settings
 
 __all__ = ["FakeServer", "script_of"]
 
 
 def script_of(settings: Settings, variant: str) -> Script:
-    """The script of one variant: its times are the settings' divided by the variant's speed."""
+    """The script of one variant: its times are the settings' divided by the variant's speed, its twin's, too."""
     if settings.fault is not None:
         Fault.parse(settings.fault)
-    speed = settings.speed.get(variant, 1.0)
+    speed = settings.speed.get(variant.removesuffix(AGAIN), 1.0)
     return Script(
         model=variant,
         port=settings.port or 0,
