@@ -332,7 +332,8 @@ def test_the_stored_perplexity_is_that_of_the_logits(real: tuple[Path, Json, Pat
     with Model(artifacts(real)["F16"].path) as model:
         work = encode(corpus, Vocabulary(model), quality)
     targets: NDArray[Any] = np.concatenate([window.tokens[-window.scored:] for window in work.windows])
-    rows = np.fromfile(folder / "kept" / "logits.f32", dtype="<f4", offset=8).reshape(len(targets), -1).astype(np.float64)
+    logits = np.fromfile(folder / "kept" / "logits.f32", dtype="<f4", offset=8)
+    rows = logits.reshape(len(targets), -1).astype(np.float64)
     nll = [float(np.log(np.exp(row - row.max()).sum()) + row.max() - row[token])
            for row, token in zip(rows, targets.tolist(), strict=True)]
     stored = next(cell for cell in Store(out).cells()
