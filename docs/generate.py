@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/ (the command line, the metrics, the two JSON Schemas) and the README's verdict.
+"""Write the generated pages of docs/ (the command line, the metrics, the JSON Schemas) and the README's verdict.
 
     python docs/generate.py
 
@@ -13,7 +13,7 @@ import click
 
 from quantcheck.cli import _VERBS, _cli
 from quantcheck.metrics import METRICS
-from quantcheck.report.schema import summary_schema
+from quantcheck.report.schema import load_schema, summary_schema
 from quantcheck.report.terminal import render
 from quantcheck.report.view import Summary
 from quantcheck.spec.experiment import Experiment
@@ -31,6 +31,7 @@ def pages() -> dict[str, str]:
         "cli.md": _cli_page(),
         "metrics.md": _metrics_page(),
         "experiment.schema.json": json.dumps(Experiment.model_json_schema(by_alias=True), indent=1) + "\n",
+        "load.schema.json": json.dumps(load_schema(), indent=1) + "\n",
         "summary.schema.json": json.dumps(summary_schema(), indent=1) + "\n",
         "../README.md": _readme(),
     }

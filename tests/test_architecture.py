@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stats": set(),
     "report": FOUNDATION | {"store", "stats"},
     "runner": FOUNDATION | {"ggml", "variants", "engines", "load", "quality", "telemetry", "store", "stats", "report"},
-    "cli": FOUNDATION | {"presets", "runner", "report", "store"},
+    "cli": FOUNDATION | {"presets", "load", "runner", "report", "store"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -15,6 +15,7 @@ from quantcheck.quality.suites import SUITES, Corpus, load_suites
 from quantcheck.runner.plan import make_plan
 from quantcheck.spec import experiment as spec
 from quantcheck.spec.document import parse, read
+from quantcheck.spec.load import Arrival, Load, Workload
 from tests.test_architecture import FOUNDATION, MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
@@ -23,12 +24,12 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 PAGES = [DOCS / name for name in ("methodology.md", "architecture.md", "experiments.md")]
 
 NAMED: dict[str, type[BaseModel]] = {
-    "variants": spec.Variant, "load.workloads": spec.Workload, "quality.texts": spec.TextSuite,
+    "variants": spec.Variant, "load.workloads": Workload, "quality.texts": spec.TextSuite,
 }
 """Mappings whose keys the user chooses, and what their values are."""
 PARTS: dict[str, type[BaseModel]] = {
-    "variants.NAME.quantize": spec.Quantize, "load": spec.Load, "quality": spec.Quality, "policy": spec.Policy,
-    "policy.margin": spec.Margin,
+    "variants.NAME.quantize": spec.Quantize, "load": Load, "load.arrival": Arrival, "quality": spec.Quality,
+    "policy": spec.Policy, "policy.margin": spec.Margin,
 }
 
 MINIMAL = """\
@@ -50,7 +51,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, default) of every key that an experiment may have, without those of an engine's kind."""
     for name, field in model.model_fields.items():
         key = f"{prefix}{field.alias or name}"
-        if key not in ("variants.NAME.quantize", "policy", "policy.margin"):  # sections without a default
+        if key not in ("variants.NAME.quantize", "policy", "policy.margin", "load.arrival"):  # sections
             yield key, field.get_default(call_default_factory=True)
         if key in NAMED:
             yield from keys(NAMED[key], f"{key}.NAME.")

@@ -14,6 +14,7 @@ __all__ = ["main"]
 
 _VERBS = {
     "run": "Measure an experiment and print the verdict; goes on where it stopped.",
+    "load": "Load any endpoint: latencies, throughput, the highest load that meets an SLO.",
     "plan": "Show the cells of an experiment, what is stored already, and the time.",
     "report": "Write comparison.md and summary.json again from stored results.",
     "presets": "List the experiments that ship, or print one.",

@@ -7,7 +7,8 @@ from typing import Any, Literal, Protocol, Self
 
 __all__ = ["Dialect", "Endpoint", "Engine"]
 
-Dialect = Literal["openai", "llama-server"]
+Dialect = Literal["completions", "chat", "llama-server"]
+"""The protocol spoken: /v1/completions, /v1/chat/completions, or llama-server's own /completion."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class LlamaCppServer(ServedEngine):
             model=str(model),
             alias=name,
             threads=settings.threads or default_threads(),
-            slots=slots,
+            slots=settings.slots or slots,
             context=-(-need // CONTEXT_STEP) * CONTEXT_STEP,
             port=settings.port or 0,
         )

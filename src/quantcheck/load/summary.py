@@ -1,11 +1,7 @@
-"""The figures of one window, from its records.
+"""The figures of one window, from its records: the `result` of a load cell.
 
-**Window.** It begins when the last stream has sent its first measured request and ends with the last token of
-the last measured request. In between every stream is busy: warm-up requests run up to it, and streams that find no
-measured request left go on with further ones ("tail") until the last measured one is done. Ramp and drain are so
-outside by construction. Throughput counts all tokens that arrived after its begin and up to its end, whatever request
-they belong to; latencies are those of the measured requests that ended well. With engines that answer all streams in
-step, begin and end fall into the same phase of a step, so that no step is counted twice or lost.
+`window` says what the window is, `figures` what is counted in it, `goodput` what met the SLO, `limits` whether the
+client was the limit. This module puts them together and gives each missing figure its reason.
 """
 
 from collections import Counter
@@ -13,126 +9,192 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from quantcheck.load.records import Record, Table
+from quantcheck.load.columns import Columns, columns
+from quantcheck.load.figures import (
+    Sample,
+    flows,
+    in_flight,
+    littles_law,
+    rate_intervals,
+    samples,
+    throughput,
+)
+from quantcheck.load.goodput import attainment, meets
+from quantcheck.load.intervals import mean_interval
+from quantcheck.load.limits import client_figures, client_limits
+from quantcheck.load.records import Record
+from quantcheck.load.window import Window, find_window
+from quantcheck.spec.load import SLO
 
-__all__ = ["METHOD", "PERCENTILES", "summarize", "window_ns"]
+__all__ = ["LOAD_METRICS", "PERCENTILES", "summarize", "window_ns"]
 
-METHOD = "all streams busy: from the last stream's first measured request to the last measured token"
-PERCENTILES = {"p90": (90.0, 64), "p95": (95.0, 130), "p99": (99.0, 662)}
+PERCENTILES = {"p50": (50.0, 1), "p90": (90.0, 64), "p95": (95.0, 130), "p99": (99.0, 662), "p99.9": (99.9, 6636)}
 """Percentile and the least number of requests with which at least two lie beyond it, at 99% confidence."""
 
-FloatArray = NDArray[np.float64]
+LOAD_METRICS = (
+    "output_throughput", "request_throughput", "input_throughput", "offered_rate", "achieved_rate", "goodput",
+    "slo_attainment", "ttft", "ttft_intended", "tpot", "itl", "chunk_gap", "e2e", "e2e_intended", "schedule_lag",
+    "concurrency", "littles_law", "output_length",
+)
+"""Keys that a result has in `metrics`, or in `missing` with the reason."""
+
+OPEN_LOOP_ONLY = ("ttft_intended", "e2e_intended", "schedule_lag")
 
 
 def window_ns(records: Sequence[Record]) -> tuple[int, int]:
     """Begin and end of the window in monotonic ns; (0, 0) when no measured request was sent."""
-    first_sent: dict[int, int] = {}
-    ends: list[int] = []
-    for record in records:
-        exchange = record.exchange
-        if exchange.phase == "measured":
-            first_sent[exchange.stream] = min(exchange.sent_ns, first_sent.get(exchange.stream, exchange.sent_ns))
-            ends.append(record.answer.chunks[-1][0] if record.answer.chunks else exchange.end_ns)
-    if not ends:
-        return 0, 0
-    begin = max(first_sent.values())
-    return begin, max(begin, *ends)
+    window = find_window(columns(records))
+    return window.begin_ns, window.end_ns
 
 
-def summarize(records: Sequence[Record], tables: Mapping[str, Table], window_s: float) -> dict[str, Any]:
-    """The `result` of a load cell, without what only the engine knows. Metrics that have no value are left out."""
+def summarize(
+    records: Sequence[Record], *, slo: SLO | None = None, concurrency: int | None = None, rate: float | None = None,
+    calibration: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The `result` of a load cell, JSON-able, without what only the engine knows.
+
+    `records`: of all phases. `concurrency` or `rate`: what was asked for. `calibration`: what this client reached on
+    this machine, `chunks_per_s`. Durations are in s. Metrics without a value are not in `metrics` but in `missing`.
+    """
+    load = columns(records)
+    window = find_window(load)
     measured = [r for r in records if r.exchange.phase == "measured"]
-    good = [r for r in measured if r.outcome == "ok"]
-    samples = _samples(good)
-    metrics = _throughput(records, tables, window_s) | {
-        key: float(np.median(values)) for key, values in samples.items() if len(values)
-    }
-    percentiles: dict[str, dict[str, float]] = {}
-    for key, values in samples.items():
-        percentiles[key] = {
-            name: float(np.percentile(values, q))
-            for name, (q, need) in PERCENTILES.items() if len(good) >= need and len(values)
-        }
-    return {
+    good = [r for r, mine in zip(records, window.own & load.ok, strict=True) if mine]
+    found = samples(load, window)
+    metrics, intervals, refused = _metrics(load, window, found, slo)
+    result: dict[str, Any] = {
         "requests": len(measured),
         "outcomes": dict(Counter(r.outcome for r in measured)),
-        "window_s": window_s,
-        "window_method": METHOD,
-        "prompt_tokens": sum(r.exchange.prompt_tokens for r in measured),
-        "output_tokens": sum(r.answer.tokens for r in measured),
+        "concurrency": concurrency,
+        "rate": rate,
+        "window_s": window.length_s,
+        "window_method": window.method,
+        "window": window.as_json(),
+        "prompt_tokens": sum(r.prompt_tokens for r in measured),
+        "output_tokens": sum(r.output_tokens for r in measured),
         "metrics": metrics,
-        "percentiles": percentiles,
+        "missing": {key: _why(key, load, window, slo) for key in LOAD_METRICS if key not in metrics},
+        "percentiles": {
+            key: {name: float(np.percentile(sample.values, q)) for name, (q, need) in PERCENTILES.items()
+                  if len(good) >= need and len(sample.values)}
+            for key, sample in found.items()
+        },
         "percentiles_refused": {
             name: f"needs {need} requests, has {len(good)}"
             for name, (_, need) in PERCENTILES.items() if len(good) < need
         },
+        "intervals": {key: list(bounds) for key, bounds in intervals.items()},
+        "intervals_refused": refused,
+        "slo": attainment(meets(load, slo)[window.own], slo) if slo else None,
         "token_counts": _reconcile(good),
-        "coalesced_chunks": _coalesced(good),
+        "client": client_figures(records, load, window, calibration=calibration),
         "faults": [f"request {r.exchange.request}: {r.outcome}: {r.detail}"[:300]
                    for r in measured if r.outcome != "ok"][:5],
     }
+    result["coalesced_chunks"] = result["client"]["coalesced"]
+    result["client"]["limited"] = client_limits(result)
+    result["notes"] = _notes(result)
+    return result
 
 
-def _throughput(records: Sequence[Record], tables: Mapping[str, Table], window_s: float) -> dict[str, float]:
-    """Tokens and completed requests in (0, window_s], over window_s. Failed requests count for nothing."""
-    if window_s <= 0:
-        return {}
-    useful = {r.exchange.request for r in records if r.outcome in ("ok", "cancelled")}
-    chunks, requests = tables["chunks"], tables["requests"]
-    inside = (chunks["at_s"] > 0) & (chunks["at_s"] <= window_s) & np.isin(chunks["request"], list(useful))
-    last_s = requests["last_s"]
-    ended = (requests["outcome"] == "ok") & (last_s > 0) & (last_s <= window_s)
-    if not inside.any():
-        return {}
-    return {
-        "output_throughput": float(chunks["tokens"][inside].sum() / window_s),
-        "request_throughput": float(np.count_nonzero(ended) / window_s),
-    }
+def _metrics(
+    load: Columns, window: Window, found: Mapping[str, Sample], slo: SLO | None
+) -> tuple[dict[str, float], dict[str, tuple[float, float]], dict[str, str]]:
+    """Values, intervals, and reasons why whole groups of intervals are missing. Without a good request there is
+    nothing to say but that no request met the SLO."""
+    met = meets(load, slo) if slo else None
+    metrics: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    refused: dict[str, str] = {}
+    good = window.own & load.ok
+    if met is not None and slo is not None and window.own.any():
+        share = attainment(met[window.own], slo)
+        metrics["slo_attainment"] = share["attained"]
+        intervals["slo_attainment"] = (share["interval"][0], share["interval"][1])
+    if not good.any():
+        return metrics | ({"goodput": 0.0} if metrics else {}), intervals, refused
+    if window.length_s > 0:
+        flow = flows(load, window, met)
+        metrics |= throughput(flow, window)
+        metrics["concurrency"] = in_flight(load, window)
+        if (law := littles_law(load, window)) is not None:
+            metrics["littles_law"] = law
+        rates = rate_intervals(flow, window)
+        if isinstance(rates, str):
+            refused["rates"] = rates
+        else:
+            intervals |= rates
+    metrics |= {key: float(np.median(s.values)) for key, s in found.items() if len(s.values)}
+    lengths = load.tokens[good].astype(np.float64)
+    metrics["output_length"] = float(lengths.mean())
+    if len(lengths) > 1:
+        intervals["output_length"] = mean_interval(lengths)
+    for key, sample in found.items():
+        for name, (q, need) in PERCENTILES.items():
+            if good.sum() < need or not len(sample.values):
+                continue
+            label = key if name == "p50" else f"{key}_{name}"
+            if (bounds := sample.interval(q / 100)) is None:
+                refused[label] = f"too few requests ({int(good.sum())}) for an interval of {name}"
+            else:
+                intervals[label] = bounds
+    return metrics, intervals, refused
 
 
-def _samples(good: Sequence[Record]) -> dict[str, FloatArray]:
-    """Seconds, one value per request; for `itl` one per token after the first chunk."""
-    sent = np.array([r.exchange.sent_ns for r in good], np.float64)
-    first = np.array([r.answer.chunks[0][0] for r in good], np.float64)
-    last = np.array([r.answer.chunks[-1][0] for r in good], np.float64)
-    tokens = np.array([r.answer.tokens for r in good], np.float64)
-    many = tokens > 1
-    return {
-        "ttft": (first - sent) / 1e9,
-        "tpot": (last[many] - first[many]) / (tokens[many] - 1) / 1e9,
-        "itl": np.concatenate([_token_gaps(r) for r in good]) if good else np.empty(0),
-        "e2e": (last - sent) / 1e9,
-    }
-
-
-def _token_gaps(record: Record) -> FloatArray:
-    """Time between consecutive tokens: a chunk of k tokens gives k values, each 1/k of the time since the chunk
-    before. The first chunk's tokens have no chunk before them and give none."""
-    stamps = np.array([stamp for stamp, _ in record.answer.chunks], np.float64)
-    tokens = np.array([count for _, count in record.answer.chunks], np.int64)[1:]
-    return np.repeat(np.diff(stamps) / 1e9 / tokens, tokens)
-
-
-def _coalesced(good: Sequence[Record]) -> float | None:
-    """Share of chunks, after each request's first, that were read together with the one before.
-
-    They were sent apart: a client that is not given the CPU in time finds several at once, and its per-token times are
-    then too short in the middle and its TTFT too long. Above a few percent they are not to be trusted.
-    """
-    gaps = [np.diff([stamp for stamp, _ in r.answer.chunks]) for r in good]
-    count = sum(len(gap) for gap in gaps)
-    return sum(int(np.count_nonzero(gap == 0)) for gap in gaps) / count if count else None
+def _why(key: str, load: Columns, window: Window, slo: SLO | None) -> str:
+    if not load.measured.any():
+        return "no measured request was sent"
+    if key in OPEN_LOOP_ONLY and not load.open_loop:
+        return "closed loop: there is no intended send time"
+    if key in ("goodput", "slo_attainment") and slo is None:
+        return "no SLO given"
+    if not (window.own & load.ok).any():
+        return "no request of the window ended well"
+    if key in ("ttft", "ttft_intended", "tpot", "itl", "chunk_gap"):
+        if not (window.own & load.ok & load.streamed).any():
+            return "the answers were not streamed"
+        return "no answer has more than one token" if key == "tpot" else "no answer has more than one chunk"
+    if window.length_s <= 0:
+        return "the window has no length"
+    return "prompt lengths are not known" if key == "input_throughput" else "nothing completed in the window"
 
 
 def _reconcile(good: Sequence[Record]) -> dict[str, Any]:
-    """How tokens were counted, and how often that differs from the server's total or from what was asked for."""
+    """How tokens were counted, how often and by how many that differs from the server's total, and how the answers'
+    lengths compare with what was asked for."""
+    differences = [r.answer.difference for r in good if r.answer.difference]
+    free = [r.output_tokens for r in good if not r.exchange.forced]
     return {
         "counted_by": dict(Counter(r.answer.counted for r in good)),
-        "unlike_server": sum(r.answer.total is not None and r.answer.total != r.answer.tokens for r in good),
-        "longer_than_asked": sum(r.answer.tokens > r.exchange.wanted for r in good),
+        "unlike_server": len(differences),
+        "unlike_server_tokens": sum(differences),
+        "server_total_missing": sum(r.answer.total is None for r in good),
+        "longer_than_asked": sum(r.long for r in good),
+        "shorter_than_asked": sum(r.short for r in good),
         "prompt_unlike_server": sum(
-            r.answer.prompt_tokens is not None and r.answer.prompt_tokens != r.exchange.prompt_tokens for r in good
+            r.answer.prompt_tokens is not None and 0 < r.exchange.prompt_tokens != r.answer.prompt_tokens for r in good
         ),
+        "free_length_mean": float(np.mean(free)) if free else None,
     }
+
+
+def _notes(result: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of this window, one line each."""
+    counts, client, window = result["token_counts"], result["client"], result["window"]
+    ok = sum(counts["counted_by"].values())
+    notes = [f"invalid (client-limited): {reason}" for reason in client["limited"]]
+    if window["steady"] is False:
+        notes.append(window["reason"])
+    if counts["shorter_than_asked"]:
+        notes.append(f"the server did not force the length: {counts['shorter_than_asked']} of {ok} answers are shorter "
+                     "than asked for")
+    if counts["longer_than_asked"]:
+        notes.append(f"{counts['longer_than_asked']} of {ok} answers are longer than asked for")
+    if counts["unlike_server"]:
+        notes.append(f"token counts differ from the server's in {counts['unlike_server']} of {ok} answers, by "
+                     f"{counts['unlike_server_tokens']:+d} tokens in all")
+    if counts["prompt_unlike_server"]:
+        notes.append(f"the server counts other prompt lengths than were sent in {counts['prompt_unlike_server']} of "
+                     f"{ok} requests")
+    return notes

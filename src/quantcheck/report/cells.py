@@ -66,7 +66,7 @@ class CellIndex:
 
     def __init__(self, experiment: Experiment, cells: Iterable[Cell], problems: list[Problem]) -> None:
         self.experiment = experiment
-        self.problems = problems
+        self.problems = list(problems)
         self.baseline = experiment.baseline
         self.again = experiment.baseline + AGAIN
         self.variants = [self.baseline, *(v for v in experiment.variants if v != self.baseline)]
@@ -76,6 +76,10 @@ class CellIndex:
             where = cell.record["key"]
             key = (str(where["variant"]), str(where["subject"]))
             if where["kind"] == "load":
+                # What shows the client instead of the engine is no figure of the engine.
+                if limited := cell.record["result"].get("client", {}).get("limited"):
+                    self.problems.append(Problem(f"invalid (client-limited): {limited[0]}", *key, int(where["block"])))
+                    continue
                 self._load.setdefault(key, {})[int(where["block"])] = cell
             elif where["kind"] == "quality":
                 self._quality[key] = cell
@@ -116,7 +120,7 @@ class CellIndex:
 
 def _planned_loads(experiment: Experiment) -> list[str]:
     load = experiment.load
-    return [] if load is None else [f"{name}@c{c}" for name in load.workloads for c in load.concurrency]
+    return [] if load is None else [point.subject for point in load.points()]
 
 
 def _planned_subjects(experiment: Experiment) -> list[str]:

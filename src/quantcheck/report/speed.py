@@ -141,6 +141,9 @@ def load_row(index: CellIndex, variant: str, load: str) -> LoadRow:
         ok = np.asarray(table["outcome"]).astype(str) == "ok"
         if "phase" in table:  # warm-up and tail requests keep the streams busy, they are not measured
             ok &= np.asarray(table["phase"]).astype(str) == "measured"
+        # Nor are those that were cut as warm: they came before the window's begin, which is 0.
+        began = np.asarray(table["last_s"] if result.get("rate") is None else table["due_s"], dtype=np.float64)
+        ok &= began >= 0
         sent, first, last = (np.asarray(table[k], dtype=np.float64)[ok] for k in ("sent_s", "first_s", "last_s"))
         gaps = np.asarray(table["output_tokens"])[ok] - 1
         samples["ttft"].append(first - sent)

@@ -27,9 +27,6 @@ from quantcheck.spec.experiment import Experiment
 
 __all__ = ["Summary", "build_summary", "summary_schema"]
 
-MOST_LATE_CHUNKS = 0.05
-"""Above this share of chunks that were read together, times between chunks say more of the client than the engine."""
-
 
 def build_summary(
     experiment: Experiment,
@@ -155,7 +152,7 @@ def _settings(index: CellIndex) -> dict[str, Any]:
         "margin": experiment.policy.margin.model_dump(),
         "context": None if quality is None else quality.context,
         "stride": None if quality is None else quality.stride,
-        "load": None if load is None else load.model_dump(mode="json"),
+        "load": None if load is None else load.model_dump(mode="json", exclude_none=True),
         "engine": experiment.engine.model_dump(mode="json"),
         "engines": engines,
         "hashes": hashes,
@@ -168,12 +165,6 @@ def _warnings(index: CellIndex, loads: list[LoadRow], variants: list[VariantRow]
         for row in loads
         if row.failed
     ]
-    late = [load for load in index.loads if _late_chunks(index, load) > MOST_LATE_CHUNKS]
-    if late:
-        warnings.append(
-            f"at {', '.join(late)} the client got chunks late and several at once, because it had no CPU in time: do "
-            "not trust TTFT, TPOT and ITL there; measure on a quiet machine, or give the engine fewer threads"
-        )
     again = speed_summary(index, index.again)
     if again.word in ("faster", "slower"):
         warnings.append(
@@ -183,16 +174,6 @@ def _warnings(index: CellIndex, loads: list[LoadRow], variants: list[VariantRow]
     if variants[0].speed.reason == "is the baseline" and index.experiment.blocks < 3:
         warnings.append("fewer than 3 blocks: speed intervals are very wide or missing")
     return warnings
-
-
-def _late_chunks(index: CellIndex, load: str) -> float:
-    """Mean share of chunks, over all variants and blocks, that were read together with the one before."""
-    shares = [
-        float(cell.record["result"].get("coalesced_chunks") or 0.0)
-        for name in index.variants
-        for cell in index.load(name, load).values()
-    ]
-    return sum(shares) / len(shares) if shares else 0.0
 
 
 def _not_measured(index: CellIndex) -> list[NotMeasured]:

@@ -10,29 +10,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quantcheck.ggml.library import WHEEL_VERSION
+from quantcheck.load.sizes import expected_tokens, workload_digest
 from quantcheck.quality.suites import Corpus, Suite, load_suites
 from quantcheck.spec.document import content_hash
-from quantcheck.spec.experiment import AGAIN, Experiment, Workload
+from quantcheck.spec.experiment import AGAIN, Experiment
+from quantcheck.spec.load import Load, Point
 from quantcheck.store import CellKey
 from quantcheck.variants.artifact import Artifact
 
-__all__ = ["LoadStep", "Plan", "QualityStep", "Step", "Task", "Window", "make_plan"]
+__all__ = ["LoadStep", "Plan", "QualityStep", "Step", "Task", "make_plan", "requests_of"]
 
-HARNESS = 1
+HARNESS = 2
 """Raised when a change of quantcheck makes its figures differ: older cells are then measured again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One workload at one concurrency."""
-
-    name: str
-    workload: Workload
-    concurrency: int
-
-    @property
-    def subject(self) -> str:
-        return f"{self.name}@c{self.concurrency}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +44,19 @@ class LoadStep:
     entry: str
     variant: str
     block: int
-    windows: tuple[Window, ...]
+    points: tuple[Point, ...]
 
     @property
     def subjects(self) -> list[str]:
-        return [window.subject for window in self.windows]
+        return [point.subject for point in self.points]
 
 
 Step = QualityStep | LoadStep
 
 _NO_MATTER = {"start_timeout_s", "port", "scoring_threads"}
 """Settings of an engine that change no figure of speed."""
+LEAST_PER_STREAM = 3
+"""A stream that answers fewer requests than this shows its ramp, not its rate."""
 _ITEM_TOKENS = 64
 _TOKEN_CHARACTERS = 4
 
@@ -110,10 +101,10 @@ class Plan:
             else:
                 load = self.experiment.load
                 assert load is not None
-                for window in step.windows:
-                    requests = max(load.requests, window.concurrency) + load.warmup_requests * window.concurrency
-                    tokens = window.workload.prompt_tokens + window.workload.output_tokens
-                    yield Task(step.entry, window.subject, step.block, "load", float(requests * tokens))
+                for point in step.points:
+                    requests = requests_of(load, point) + load.warmup_requests * (point.concurrency or 1)
+                    tokens = expected_tokens(point.workload)
+                    yield Task(step.entry, point.subject, step.block, "load", requests * tokens)
 
     def key(self, step: Step, subject: str, artifacts: Mapping[str, Artifact]) -> CellKey:
         """The key of one cell: its digest covers all that the result depends on."""
@@ -126,14 +117,16 @@ class Plan:
         }
         if isinstance(step, LoadStep):
             assert experiment.load is not None
-            window = next(window for window in step.windows if window.subject == subject)
+            load = experiment.load
+            point = next(point for point in step.points if point.subject == subject)
             depends |= {
                 "engine": experiment.engine.model_dump(mode="json", exclude=_NO_MATTER),
                 # One server serves all windows of a step, so its slots and context depend on all of them.
-                "windows": [[other.subject, other.workload.model_dump()] for other in step.windows],
-                "workload": window.workload.model_dump(),
-                "requests": experiment.load.requests,
-                "warmup_requests": experiment.load.warmup_requests,
+                "points": [[other.subject, workload_digest(other.workload)] for other in step.points],
+                "workload": workload_digest(point.workload),
+                "arrival": load.arrival.model_dump() if point.rate is not None else None,
+                "requests": load.requests,
+                "warmup_requests": load.warmup_requests,
                 "block": step.block,
                 "seed": experiment.seed,
             }
@@ -166,15 +159,16 @@ def make_plan(experiment: Experiment) -> Plan:
         suites = tuple(load_suites(experiment.quality))
         steps += [QualityStep(entry, variant, suites) for entry, variant in entries]
     if experiment.load is not None:
-        windows = tuple(
-            Window(name, workload, concurrency)
-            for name, workload in experiment.load.workloads.items()
-            for concurrency in experiment.load.concurrency
-        )
+        points = tuple(experiment.load.points())
         for block in range(experiment.blocks):
             order = entries if block % 2 == 0 else entries[::-1]
-            steps += [LoadStep(entry, variant, block, windows) for entry, variant in order]
+            steps += [LoadStep(entry, variant, block, points) for entry, variant in order]
     return Plan(experiment, tuple(steps))
+
+
+def requests_of(load: Load, point: Point) -> int:
+    """How many requests are measured in one window."""
+    return max(load.requests, LEAST_PER_STREAM * (point.concurrency or 1))
 
 
 def _suite_tokens(suite: Suite) -> float:

@@ -7,9 +7,12 @@ from typing import Any
 from quantcheck.engines.base import Engine
 from quantcheck.engines.open import open_engine
 from quantcheck.errors import EngineError
-from quantcheck.load import measure, window_seed
+from quantcheck.load.measure import measure
+from quantcheck.load.prompts import window_seed
+from quantcheck.load.sending import Limits, Sending
+from quantcheck.load.sizes import longest_request
 from quantcheck.runner.artifacts import vocabulary_size
-from quantcheck.runner.plan import LoadStep, Plan
+from quantcheck.runner.plan import LoadStep, Plan, requests_of
 from quantcheck.runner.progress import Progress
 from quantcheck.store import CellKey, Store
 from quantcheck.telemetry.memory import process_memory
@@ -17,8 +20,8 @@ from quantcheck.variants.artifact import Artifact
 
 __all__ = ["measure_block"]
 
-LEAST_PER_STREAM = 3
-"""A stream that answers fewer requests than this shows its ramp, not its rate."""
+OPEN_SLOTS = 8
+"""Requests that an engine serves at once when the load is open and nothing else is said."""
 
 
 def measure_block(
@@ -35,8 +38,8 @@ def measure_block(
     log = store.logs / f"{step.entry}-block{step.block + 1}.log"
     engine = open_engine(
         plan.experiment.engine, variant=step.entry, model=artifact.path,
-        slots=max(window.concurrency for window in step.windows),
-        tokens=max(window.workload.prompt_tokens + window.workload.output_tokens for window in step.windows),
+        slots=max(point.concurrency or OPEN_SLOTS for point in step.points),
+        tokens=max(longest_request(point.workload) for point in step.points),
         log=log,
     )
     # One vocabulary for all variants: the prompts must be the same.
@@ -49,35 +52,36 @@ def measure_block(
     progress.step(step.entry, "starting", 0, 1, step.block)
     with engine:
         started_at = time.time()
-        for window in step.windows:
-            if window.subject not in keys:
+        for point in step.points:
+            if point.subject not in keys:
                 continue
-            progress.step(step.entry, window.subject, 0, 1, step.block)
+            progress.step(step.entry, point.subject, 0, 1, step.block)
             began = time.monotonic()
             found = measure(
-                engine.endpoint, window.workload,
-                concurrency=window.concurrency,
-                requests=max(load.requests, LEAST_PER_STREAM * window.concurrency),
+                engine.endpoint, point.workload,
+                concurrency=point.concurrency, rate=point.rate, arrival=load.arrival,
+                requests=requests_of(load, point),
                 warmup_requests=load.warmup_requests,
-                seed=window_seed(plan.experiment.seed, window.subject, step.block),
+                seed=window_seed(plan.experiment.seed, point.subject, step.block),
                 vocab_size=vocabulary,
-                timeout_s=load.request_timeout_s,
+                slo=load.slo,
+                sending=Sending(limits=Limits(request_timeout_s=load.request_timeout_s)),
                 check=check,
             )
             seconds = time.monotonic() - began
             if found.summary["problem"] or not found.summary["outcomes"].get("ok"):
                 raise EngineError(
-                    f"{step.entry}, {window.subject}: of {found.summary['requests']} requests "
+                    f"{step.entry}, {point.subject}: of {found.summary['requests']} requests "
                     f"{found.summary['outcomes'].get('ok', 0)} were answered ({_fault(found.summary)}); see {log}"
                 )
-            store.write(keys[window.subject], {
+            store.write(keys[point.subject], {
                 "started_at": started_at,
                 "duration_s": seconds,
                 "artifact_sha256": artifact.sha256,
                 "result": {**found.summary, "engine": dict(engine.describe()), "ready_s": engine.ready_s,
                            "memory": _memory(engine, artifact)},
             }, found.tables)
-            progress.finished(step.entry, window.subject, step.block, seconds)
+            progress.finished(step.entry, point.subject, step.block, seconds)
 
 
 def _memory(engine: Engine, artifact: Artifact) -> dict[str, Any]:

@@ -196,6 +196,11 @@ def _resolve(experiment: Experiment, folder: Path) -> Experiment:
     update: dict[str, Any] = {"variants": variants}
     if experiment.model != "reference":
         update["model"] = found(experiment.model)
+    if experiment.load:
+        workloads = {key: work.model_copy(update={name: found(path) for name in ("prompts", "trace")
+                                                  if (path := getattr(work, name)) is not None})
+                     for key, work in experiment.load.workloads.items()}
+        update["load"] = experiment.load.model_copy(update={"workloads": workloads})
     if experiment.quality:
         texts = {key: suite.model_copy(update={"text": found(suite.text)})
                  for key, suite in experiment.quality.texts.items()}

@@ -5,7 +5,10 @@ Everything here is checked before anything is started, and nothing here touches 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from quantcheck.spec.load import Load
+from quantcheck.spec.part import Name, Part
 
 __all__ = [
     "AGAIN",
@@ -13,25 +16,16 @@ __all__ = [
     "Experiment",
     "FakeEngine",
     "LlamaCppEngine",
-    "Load",
     "Margin",
     "Policy",
     "Quality",
     "Quantize",
     "TextSuite",
     "Variant",
-    "Workload",
 ]
 
 AGAIN = "@again"
 """Ends the name under which the baseline is measured a second time: their difference is the noise floor."""
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME)]
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Quantize(Part):
@@ -68,6 +62,7 @@ class LlamaCppEngine(Part):
     kind: Literal["llama.cpp"] = "llama.cpp"
     threads: PositiveInt | None = Field(None, description="compute threads; none: cores minus one, at least 1")
     scoring_threads: PositiveInt | None = Field(None, description="threads for quality; none: all cores")
+    slots: PositiveInt | None = Field(None, description="requests served at once; none: the most streams, or 8")
     context: PositiveInt | None = Field(None, description="tokens a request may hold; none: what the load needs")
     start_timeout_s: PositiveFloat = 120.0
     port: int | None = Field(None, ge=1, le=65535, description="none: any free port")
@@ -79,6 +74,9 @@ class FakeEngine(Part):
     kind: Literal["fake"] = "fake"
     ttft_ms: float = Field(20.0, ge=0)
     itl_ms: float = Field(5.0, ge=0)
+    tokens_per_chunk: PositiveInt = Field(1, description="tokens that one event carries")
+    slots: PositiveInt | None = Field(None, description="requests served at once, others wait; none: all; one process")
+    processes: PositiveInt = Field(1, description="processes that share the connections")
     speed: dict[str, PositiveFloat] = Field({}, description="variant name to speed-up; others 1.0")
     start_delay_s: float = Field(0.0, ge=0)
     fault: str | None = Field(None, description="scripted fault, KIND or KIND:N, such as never-healthy or die-after:20")
@@ -87,23 +85,6 @@ class FakeEngine(Part):
 
 
 Engine = Annotated[LlamaCppEngine | FakeEngine, Field(discriminator="kind")]
-
-
-class Workload(Part):
-    """Prompts of one length, answered at one forced length."""
-
-    prompt_tokens: PositiveInt
-    output_tokens: PositiveInt
-
-
-class Load(Part):
-    """The speed half of an experiment: every workload at every concurrency, in each block."""
-
-    workloads: dict[Name, Workload] = Field(min_length=1)
-    concurrency: list[PositiveInt] = Field([1], min_length=1)
-    requests: PositiveInt = Field(16, description="measured requests per window; at least 3 per stream are sent")
-    warmup_requests: int = Field(2, ge=0, description="requests per stream before the window, other prompts")
-    request_timeout_s: PositiveFloat = 120.0
 
 
 class TextSuite(Part):

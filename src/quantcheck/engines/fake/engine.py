@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quantcheck.engines.base import Dialect
-from quantcheck.engines.fake.script import Fault, Script
+from quantcheck.engines.fake.script import Script
 from quantcheck.engines.loopback import LOOPBACK, require_free
 from quantcheck.engines.process import ManagedProcess
 from quantcheck.engines.served import ServedEngine
@@ -20,15 +20,19 @@ __all__ = ["FakeServer", "script_of"]
 
 
 def script_of(settings: Settings, variant: str) -> Script:
-    """The script of one variant: its times are the settings' divided by the variant's speed, its twin's, too."""
-    if settings.fault is not None:
-        Fault.parse(settings.fault)
+    """The script of one variant: its times are the settings' divided by the variant's speed, its twin's, too.
+
+    Raises `SpecError` for settings that make no sense.
+    """
     speed = settings.speed.get(variant.removesuffix(AGAIN), 1.0)
     return Script(
         model=variant,
         port=settings.port or 0,
         ttft_s=settings.ttft_ms / 1e3 / speed,
         itl_s=settings.itl_ms / 1e3 / speed,
+        tokens_per_chunk=settings.tokens_per_chunk,
+        slots=settings.slots,
+        processes=settings.processes,
         start_delay_s=settings.start_delay_s,
         fault=settings.fault,
     )
@@ -37,7 +41,7 @@ def script_of(settings: Settings, variant: str) -> Script:
 class FakeServer(ServedEngine):
     """One start of the fake server.
 
-    `golden`, when given, is the file that its records go to (JSON lines, see `server.py`).
+    `golden`, when given, is the file that its records go to (JSON lines, see `journal.py`; `log.read_log` reads it).
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class FakeServer(ServedEngine):
         log: Path,
         golden: Path | None = None,
         timeout_s: float = 30.0,
-        dialect: Dialect = "openai",
+        dialect: Dialect = "completions",
     ) -> None:
         self.script = replace(script, log=str(golden)) if golden is not None else script
         process = ManagedProcess(
@@ -71,6 +75,8 @@ class FakeServer(ServedEngine):
             "ttft_s": self.script.ttft_s,
             "itl_s": self.script.itl_s,
             "tokens_per_chunk": self.script.tokens_per_chunk,
+            "slots": self.script.slots,
+            "processes": self.script.processes,
             "fault": self.script.fault,
             "kv_cache_bytes": None,
             "ready_s": self._ready_s,

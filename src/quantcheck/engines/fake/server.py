@@ -1,26 +1,26 @@
 """The fake server's process: `python -m quantcheck.engines.fake.server SCRIPT`.
 
-A plain asyncio protocol: all bytes of a stream are built when its request arrives, each chunk is then written at
-its due time, and the clock is read immediately before the write. A request's record goes to the log when the
-request is over, as one JSON line (see `_Record`). Clock: time.monotonic_ns, which processes of one machine share.
+All bytes of a stream are built when its request arrives, each chunk is then sent at its due time, and the clock is
+read immediately before that (`loop.py`). A request's record goes to the log when the request is over (`journal.py`).
 """
 
-import asyncio
-import json
+import gc
 import os
-import signal
-import socket
-import struct
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, TextIO
+from collections import deque
+
+import orjson
 
 from quantcheck.engines.fake import dialect
-from quantcheck.engines.fake.script import Fault, Script
+from quantcheck.engines.fake.frames import Frames
+from quantcheck.engines.fake.journal import Journal, Record, open_file
+from quantcheck.engines.fake.loop import Answer, Connection, Loop
+from quantcheck.engines.fake.plan import Plan, body_reply, effective, plan
+from quantcheck.engines.fake.processes import Family, listen
+from quantcheck.engines.fake.script import Script
+from quantcheck.engines.fake.shared import Shared
+from quantcheck.engines.fake.wire import HttpRequest
 from quantcheck.engines.loopback import LOOPBACK
 from quantcheck.engines.ready import announce
 
@@ -32,231 +32,143 @@ ROUTES: dict[str, dialect.Kind] = {
 }
 
 
-@dataclass(slots=True)
-class _Record:
-    """What was done for one request: times in ns, one entry of the lists per chunk that carries tokens."""
-
-    request: str
-    kind: str
-    prompt_tokens: int
-    wanted: int
-    fault: str | None
-    read_ns: int
-    due_ns: list[int] = field(default_factory=list)
-    sent_ns: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    end_ns: int | None = None
-    client_left: bool = False
-
-
 class _Server:
-    """State that the connections share."""
+    """What one process answers."""
 
-    def __init__(self, script: Script, log: TextIO | None) -> None:
-        self.script = script
-        self.fault = Fault.parse(script.fault) if script.fault else None
-        self.requests = 0
-        self.busy = 0
-        self._log = log
+    def __init__(self, script: Script, shared: Shared, log: int | None) -> None:
+        self.script, self._shared = script, shared
+        self._frames = Frames(script)
+        self._journal = Journal(log)
+        self._waiting: deque[tuple[Connection, dialect.Request, Record, bool]] = deque()
+        self.loop = Loop(
+            self._journal, on_request=self._on_request, on_over=self._on_over, on_death=self._on_death,
+            split=script.split, knee=script.knee,
+            hold_until=self._stalled_until if script.stall_at_s is not None else None,
+        )
 
-    def write(self, record: _Record) -> None:
-        if self._log is not None:
-            self._log.write(json.dumps(asdict(record)) + "\n")
-            self._log.flush()
+    def run(self) -> None:
+        """Serves until the loop is told to stop; then everything is in the log."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self.loop.run()
+        self._finish()
 
+    def _finish(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        self.loop.drain()
+        for connection, _, record, _ in waiting:
+            self._never_begun(connection, record)
+        self._journal.finish()
 
-class _Connection(asyncio.Protocol):
-    """One client connection; one request at a time, kept alive between them."""
+    def _stalled_until(self) -> int:
+        first_ns = self._shared.first_request_ns()
+        if not first_ns or self.script.stall_at_s is None:
+            return 0
+        begin_ns = first_ns + round(1e9 * self.script.stall_at_s)
+        end_ns = begin_ns + round(1e9 * self.script.stall_s)
+        return end_ns if begin_ns <= time.monotonic_ns() < end_ns else 0
 
-    def __init__(self, server: _Server) -> None:
-        self._server = server
-        self._buffer = bytearray()
-        self._task: asyncio.Task[None] | None = None
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        self._next_request()
-
-    def _next_request(self) -> None:
-        if self._task is not None:
-            return
-        head, blank, rest = bytes(self._buffer).partition(b"\r\n\r\n")
-        if not blank:
-            return
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        length = int(headers.get("content-length", "0"))
-        if len(rest) < length:
-            return
-        self._buffer = bytearray(rest[length:])
-        method, path, _ = first.split(" ", 2)
-        coroutine = self._answer(method, path.partition("?")[0], headers, rest[:length], time.monotonic_ns())
-        self._task = asyncio.get_running_loop().create_task(coroutine)
-        self._task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._task = None
-        if not task.cancelled():
-            task.result()
-            self._next_request()
-
-    def _send(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._transport.write(data)
-
-    def _send_json(self, data: Any, status: str = "200 OK", extra: str = "", kind: str = "application/json") -> None:
-        body = data.encode() if isinstance(data, str) else json.dumps(data).encode()
-        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
-        self._send(head.encode() + body)
-
-    async def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes, read_ns: int) -> None:
-        server, script = self._server, self._server.script
-        if path == "/health":
-            healthy = server.fault is None or server.fault.kind != "never-healthy"
-            self._send_json({"status": "ok"} if healthy else {"error": {"message": "scripted: never healthy"}},
-                            "200 OK" if healthy else "503 Service Unavailable")
-        elif path == "/v1/models":
-            self._send_json({"object": "list", "data": [{"id": script.model, "object": "model"}]})
-        elif path == "/metrics":
-            self._send_json(f"llamacpp:requests_processing {server.busy}\n", kind="text/plain")
-        elif path == "/tokenize" and method == "POST":
-            self._send_json({"tokens": list(str(json.loads(body).get("content", "")).encode())})
-        elif path in ROUTES and method == "POST":
-            try:
-                request = dialect.read(ROUTES[path], json.loads(body), script.model, script.answers)
-            except (KeyError, TypeError, ValueError) as error:
-                self._send_json({"error": {"message": f"bad request: {error!r}"}}, "400 Bad Request")
-                return
-            server.requests += 1
-            record = _Record(headers.get("x-request-id", str(server.requests)), request.kind, request.prompt_tokens,
-                             len(request.pieces), None, read_ns)
-            await self._generate(request, record, server.requests)
-        else:
-            self._send_json({"error": {"message": f"no route {method} {path}"}}, "404 Not Found")
-
-    async def _generate(self, request: dialect.Request, record: _Record, number: int) -> None:
-        server, fault = self._server, self._server.fault
-        strikes = fault is not None and fault.kind not in ("never-healthy", "port-in-use") and fault.strikes(number)
-        kind = fault.kind if fault is not None and strikes else ""
-        record.fault = kind or None
-        server.busy += 1
+    def _on_request(self, connection: Connection, request: HttpRequest, read_ns: int, arrived_ns: int) -> None:
+        close = not (request.keep and self.script.keep_alive)
+        kind = ROUTES.get(request.path)
+        if kind is None or request.method != "POST":
+            return self._reply(connection, self._route(request), close)
         try:
-            if kind in ("status-429", "status-500"):
-                status = "429 Too Many Requests" if kind == "status-429" else "500 Internal Server Error"
-                self._send_json({"error": {"message": "scripted"}}, status, "Retry-After: 1\r\n")
-            elif kind == "hang":
-                await asyncio.Event().wait()
-            elif request.stream:
-                await self._stream(request, record, kind)
-            else:
-                due = self._server.script.due_s(len(request.pieces))
-                await _until(record.read_ns + round(1e9 * (due[-1] if due else 0.0)))
-                record.sent_ns.append(time.monotonic_ns())
-                record.tokens.append(len(request.pieces))
-                self._send_json(dialect.whole(request))
-        except asyncio.CancelledError:
-            record.client_left = True
-            raise
-        finally:
-            server.busy -= 1
-            record.end_ns = time.monotonic_ns()
-            server.write(record)
+            asked = dialect.read(kind, orjson.loads(request.body), self.script)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return self._reply(connection, (f"bad request: {error!r}", "400 Bad Request"), close)
+        if asked.id_prompt and self.script.reject_ids:
+            return self._reply(connection, ("prompts of token ids are not accepted", "400 Bad Request"), close)
+        self._shared.first_request_ns(read_ns)
+        number = self._shared.next_request()
+        name = request.id or str(number)
+        record = Record(name, kind, asked.prompt_tokens, asked.asked,
+                        effective(self.script.strikes(name, number), asked), read_ns, arrived_ns)
+        self._waiting.append((connection, asked, record, close))
+        return self._admit(read_ns)
 
-    async def _stream(self, request: dialect.Request, record: _Record, kind: str) -> None:
-        chunks = list(self._chunks(request, kind))
-        half = len(chunks) // 2
-        self._send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        role = dialect.first_event(request)
-        if role is not None:
-            self._send(_chunked(role))
-        for place, (due_s, tokens, data) in enumerate(chunks):
-            due_ns = record.read_ns + round(1e9 * due_s)
-            await _until(due_ns)
-            if place == half and kind and await self._strike(kind, place, record):
-                return
-            record.due_ns.append(due_ns)
-            record.tokens.append(tokens)
-            record.sent_ns.append(time.monotonic_ns())
-            self._send(data)
-        if kind != "no-done":
-            self._send(_chunked(dialect.last_events(request, sum(record.tokens))))
-        self._send(b"0\r\n\r\n")
+    def _admit(self, now_ns: int) -> None:
+        """Begins the requests that have a slot, in order of arrival."""
+        slots, loop = self.script.slots, self.loop
+        while self._waiting and (slots is None or loop.busy < slots):
+            connection, request, record, close = self._waiting.popleft()
+            if connection.closed:
+                self._never_begun(connection, record)
+                continue
+            steps = plan(self.script, self._frames, request, record.fault, now_ns, close)
+            record.due_ns, record.counts = steps.due_ns, steps.counts
+            answer = Answer(connection, steps, record)
+            record.sent_ns = answer.sent
+            loop.busy += 1
+            loop.begin(answer)
+        self._shared.publish(busy=loop.busy, deferred=len(self._waiting))
 
-    async def _strike(self, kind: str, place: int, record: _Record) -> bool:
-        """What a fault does half-way; true when the stream is over with it."""
-        assert self._transport is not None
-        if kind == "die-after":
-            self._server.write(record)
-            os._exit(EXIT_SCRIPTED)
-        elif kind == "cut":
-            self._transport.close()
-        elif kind == "reset":
-            sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._transport.abort()
-        elif kind == "error-event":
-            self._send(_chunked(dialect.ERROR_EVENT) + b"0\r\n\r\n")
-        elif kind == "garbage":
-            self._send(_chunked(b"data: {not json\n\n"))
-            return False
-        elif kind == "stall":
-            await asyncio.Event().wait()
-        else:
-            return False
-        return True
+    def _never_begun(self, connection: Connection, record: Record) -> None:
+        record.end_ns, record.client_left = time.monotonic_ns(), connection.closed
+        self._journal.add(record)
 
-    def _chunks(self, request: dialect.Request, kind: str) -> Iterator[tuple[float, int, bytes]]:
-        """(due time in s after the request, tokens, bytes) of each chunk with tokens."""
-        script, total = self._server.script, len(request.pieces)
-        count = {"empty": 0, "short": total // 2}.get(kind, total)
-        starts = range(0, count, script.tokens_per_chunk)
-        for start, due_s in zip(starts, script.due_s(len(starts)), strict=True):
-            end = min(count, start + script.tokens_per_chunk)
-            yield due_s, end - start, _chunked(dialect.event(request, start, end))
+    def _on_over(self, answer: Answer, left: bool) -> None:
+        record = answer.record
+        if record is not None:
+            record.end_ns, record.client_left = time.monotonic_ns(), left
+            self._journal.add(record)
+            self.loop.busy -= 1
+            self._admit(record.end_ns)
+            self._shared.publish_chunks(self.loop.chunks, self.loop.late_ns)
 
+    def _on_death(self, answer: Answer) -> None:
+        self._finish()
+        os._exit(EXIT_SCRIPTED)
 
-def _chunked(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    def _reply(self, connection: Connection, reply: bytes | tuple[str, str], close: bool) -> None:
+        """Answers at once: a text of metrics, or a JSON body (with an error's message and status)."""
+        status, kind = "200 OK", "application/json"
+        if isinstance(reply, tuple):
+            message, status = reply
+            reply = orjson.dumps({"error": {"message": message}})
+        elif not reply.startswith(b"{"):
+            kind = "text/plain"
+        data = body_reply(reply, status, kind=kind, close=close, says_close=self.script.says_close)
+        self.loop.begin(Answer(connection, Plan([0], [data], [()], "close" if close else "next")))
 
-
-async def _until(due_ns: int) -> None:
-    delay = (due_ns - time.monotonic_ns()) / 1e9
-    if delay > 0:
-        await asyncio.sleep(delay)
-
-
-async def _serve(script: Script, log: TextIO | None) -> None:
-    state, loop = _Server(script, log), asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(state), LOOPBACK, script.port, backlog=4096)
-    stopped = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stopped.set)
-    port = server.sockets[0].getsockname()[1]
-    announce({"base_url": f"http://{LOOPBACK}:{port}"})
-    await stopped.wait()
-    server.close()
+    def _route(self, request: HttpRequest) -> bytes | tuple[str, str]:
+        if request.path == "/health":
+            if self.script.fault == "never-healthy":
+                return "scripted: never healthy", "503 Service Unavailable"
+            return b'{"status":"ok"}'
+        if request.path == "/v1/models":
+            return orjson.dumps({"object": "list", "data": [{"id": self.script.model, "object": "model"}]})
+        if request.path == "/metrics":
+            self._shared.publish_chunks(self.loop.chunks, self.loop.late_ns)
+            return self._shared.metrics().encode()
+        if request.path == "/tokenize" and request.method == "POST":
+            try:
+                return orjson.dumps({"tokens": list(str(orjson.loads(request.body).get("content", "")).encode())})
+            except (AttributeError, ValueError) as error:
+                return f"bad request: {error!r}", "400 Bad Request"
+        return f"no route {request.method} {request.path}", "404 Not Found"
 
 
 def main(argv: list[str]) -> int:
-    """Serves until SIGTERM."""
+    """Serves until SIGTERM, or until one of the processes ends."""
     script = Script.from_json(argv[1])
     time.sleep(script.start_delay_s)
     if script.fault == "die-at-start":
         print("quantcheck fake engine: scripted death at start", flush=True)
         return EXIT_SCRIPTED
-    with ExitStack() as files:
-        log = files.enter_context(Path(script.log).open("w", encoding="utf-8")) if script.log else None
-        asyncio.run(_serve(script, log))
-    return 0
+    log = open_file(script.log) if script.log else None
+    listener = listen(script.port)
+    shared = Shared(script.processes)
+    family = Family(script.processes)
+    family.fork()
+    shared.mine(family.index)
+    server = _Server(script, shared, log)
+    family.join(server.loop, listener)
+    if family.index == 0:
+        announce({"base_url": f"http://{LOOPBACK}:{listener.getsockname()[1]}"})
+    server.run()
+    return family.leave()
 
 
 if __name__ == "__main__":

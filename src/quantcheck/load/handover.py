@@ -1,0 +1,190 @@
+"""How a load goes to a worker process and comes back: plain files, read without copying, nothing pickled.
+
+A folder holds `job.json` (a Job), `bodies.bin` (all request bodies), `requests.i64` (rows of REQUEST_COLUMNS) and
+`board.i64` (the Board, shared memory). Worker k leaves `flights.K.i64` (rows of FLIGHT_COLUMNS), and of all its reads
+in order `stamps.K.i64` (CLOCK_MONOTONIC, ns), `lengths.K.i64` (bytes), `kernel.K.bin` (struct timespec of
+CLOCK_REALTIME, 0 where the kernel gave no stamp) and `data.K.bin` (what was received); and `facts.K.json`. Little is
+imported here: a worker starts in a tenth of a second.
+"""
+
+import json
+import mmap
+import time
+from array import array
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from quantcheck.load.flight import FAULTS, Flight
+
+__all__ = [
+    "FLIGHT_COLUMNS", "MEASURED", "REQUEST_COLUMNS", "TAIL", "WARMUP", "Board", "Counts", "Harvest",
+    "Job", "Request",
+]
+
+WARMUP, MEASURED, TAIL = range(3)  # as in schedule.py, which needs numpy
+
+REQUEST_COLUMNS = ("offset", "length", "due_ns", "stream", "phase")
+"""Of a body in `bodies.bin`, bytes; `due_ns` after the start, -1 in a closed loop."""
+FLIGHT_COLUMNS = (
+    "request", "stream", "phase", "connected_ns", "sent_ns", "end_ns", "fault", "resent", "reads", "bytes",
+)
+"""`fault`: index into flight.FAULTS, -1 for none; `reads`, `bytes`: how many entries and bytes of the other files."""
+NO_STAMP = bytes(16)
+
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker does. Worker k of `workers` takes the measured and tail requests i with i % workers = k, and the
+    streams likewise. `streams` 0: open loop."""
+
+    host: str
+    port: int
+    path: str
+    headers: dict[str, str]
+    streams: int
+    workers: int
+    request_timeout_s: float
+    first_byte_timeout_s: float | None
+    run_timeout_s: float
+    duration_s: float | None
+    kernel_stamps: bool
+    secure: bool = False
+    proxy: str | None = None
+    key_variable: str | None = None
+    """The environment variable that holds the API key: the key itself is never written anywhere."""
+
+    def write(self, folder: Path) -> None:
+        (folder / "job.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        return cls(**json.loads((folder / "job.json").read_text(encoding="utf-8")))
+
+
+class Board:
+    """What parent and workers see of each other while they run: one row of int64 for each worker, memory-mapped."""
+
+    COLUMNS = ("ready", "sent", "done", "failed", "left", "busy", "bytes", "finished")
+    """`left`: measured requests that are not over; `busy`: requests in flight."""
+    _HEAD = 2  # start (ns), stop (0 or 1)
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        path = folder / "board.i64"
+        size = 8 * (self._HEAD + workers * len(self.COLUMNS))
+        if not path.exists():
+            path.write_bytes(bytes(size))
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), size)
+        self._cells = memoryview(self._map).cast("q")
+        self._workers = workers
+
+    @property
+    def start_ns(self) -> int:
+        return self._cells[0]
+
+    @start_ns.setter
+    def start_ns(self, value: int) -> None:
+        self._cells[0] = value
+
+    @property
+    def stop(self) -> bool:
+        return bool(self._cells[1])
+
+    @stop.setter
+    def stop(self, value: bool) -> None:
+        self._cells[1] = int(value)
+
+    def put(self, worker: int, column: str, value: int) -> None:
+        self._cells[self._HEAD + worker * len(self.COLUMNS) + self.COLUMNS.index(column)] = value
+
+    def get(self, worker: int, column: str) -> int:
+        return self._cells[self._HEAD + worker * len(self.COLUMNS) + self.COLUMNS.index(column)]
+
+    def total(self, column: str) -> int:
+        place = self._HEAD + self.COLUMNS.index(column)
+        return sum(self._cells[place :: len(self.COLUMNS)])
+
+    def close(self) -> None:
+        self._cells.release()
+        self._map.close()
+
+
+@dataclass(slots=True)
+class Request:
+    """One request of the schedule, ready to be sent: head and body are written together, uncopied."""
+
+    index: int
+    stream: int
+    phase: int
+    due_ns: int
+    parts: tuple[bytes, memoryview]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a worker notes of its own doing. `clocks`: (monotonic, realtime) in ns, read together all through the run;
+    `loop_ns`: the longest time between two looks at the clock that should have been a tick apart."""
+
+    connections: int = 0
+    closed_idle: int = 0
+    ended_early: str | None = None
+    resent: set[int] = field(default_factory=set)
+    details: dict[int, str] = field(default_factory=dict)
+    clocks: list[tuple[int, int]] = field(default_factory=list)
+    loop_ns: int = 0
+    _last_ns: int = 0
+
+    def longest_loop(self, now_ns: int) -> None:
+        if self._last_ns:
+            self.loop_ns = max(self.loop_ns, now_ns - self._last_ns)
+        self._last_ns = now_ns
+
+    def read_clocks(self) -> None:
+        """Of three tries the pair that was read in the shortest time."""
+        tries = []
+        for _ in range(3):
+            before, real, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+            tries.append((after - before, (before + after) // 2, real))
+        _, monotonic, real = min(tries)
+        self.clocks.append((monotonic, real))
+
+
+@dataclass(slots=True)
+class Harvest:
+    """A worker's flights, packed as they end, so that a long run keeps bytes and not objects."""
+
+    flights: "array[int]" = field(default_factory=lambda: array("q"))
+    stamps: "array[int]" = field(default_factory=lambda: array("q"))
+    lengths: "array[int]" = field(default_factory=lambda: array("q"))
+    kernel: list[bytes] = field(default_factory=list)
+    data: list[bytes] = field(default_factory=list)
+
+    def add(self, flight: Flight, counts: "Counts") -> None:
+        """Packs one flight."""
+        if flight.detail:
+            counts.details[flight.request] = flight.detail
+        reads = flight.reads
+        data = b"".join([read for read, _, _ in reads])
+        self.flights.extend((
+            flight.request, flight.stream, flight.phase, flight.connected_ns, flight.sent_ns, flight.end_ns,
+            -1 if flight.fault is None else FAULTS.index(flight.fault), flight.request in counts.resent,
+            len(reads), len(data),
+        ))
+        self.stamps.extend([stamp for _, stamp, _ in reads])
+        self.lengths.extend([len(read) for read, _, _ in reads])
+        self.kernel.append(b"".join([control[0][2] if control else NO_STAMP for _, _, control in reads]))
+        self.data.append(data)
+
+    def write(self, folder: Path, worker: int, facts: dict[str, Any]) -> None:
+        for name, content in (("flights", self.flights), ("stamps", self.stamps), ("lengths", self.lengths)):
+            with (folder / f"{name}.{worker}.i64").open("wb") as file:
+                content.tofile(file)
+        for name, pieces in (("kernel", self.kernel), ("data", self.data)):
+            with (folder / f"{name}.{worker}.bin").open("wb") as file:
+                file.writelines(pieces)
+        # Last and at once: who finds this file finds all of them whole.
+        part = folder / f"facts.{worker}.part"
+        part.write_text(json.dumps(facts), encoding="utf-8")
+        part.replace(folder / f"facts.{worker}.json")
