@@ -19,14 +19,16 @@ __all__ = ["Wire"]
 
 READ_BYTES = 16384
 CONTROL_BYTES = 32
+TICK_S = 0.02
 TICK_NS = 20_000_000
+EPOLLIN = select.EPOLLIN
 DEADLINE_TICKS = 5
 LEAD_NS = 50_000_000
 """How long before its request's due time a connection is opened (open loop)."""
 FINE_NS = 2_500_000
 """Waits shorter than this are left to select(2), because epoll rounds up to milliseconds."""
-PACK_AHEAD = 256
-"""Finished flights that may wait to be packed in an idle moment."""
+PACK_PER_TICK, PACK_AHEAD = 8, 256
+"""Finished flights that are packed at a tick, and that may wait for one."""
 
 clock = time.monotonic_ns
 
@@ -73,27 +75,14 @@ class Wire:
             time.sleep(wait / 1e9)
         for stream in range(len(self._warmup)):
             self._next(stream)
-        tick, ticks, poll, handle, by_fd = clock(), 0, self._poll, self._handle, self._connections.by_fd
+        tick, ticks = clock(), 0
         while True:
             if self._open_loop:
                 self._send_due()
-            for fd, event in poll(tick + TICK_NS):
-                connection = by_fd.get(fd)
-                if connection is None:  # closed by an earlier event of this round
-                    continue
-                flight = connection.flight
-                if flight is None or event != select.EPOLLIN or connection.rest:
-                    handle(connection, event)
-                    continue
-                try:  # the hot path
-                    data, control, _, _ = connection.receive(READ_BYTES, CONTROL_BYTES)
-                except OSError as error:
-                    self._failed_to_read(connection, flight, error)
-                    continue
-                stamp = clock()
-                flight.keep((data, stamp, control))
-                if data[-4:] == EMPTY_LINE or len(data) < 4 or not flight.chunked:
-                    self._look(connection, flight, data, stamp)
+                events = self._poll(tick + TICK_NS)
+            else:
+                events = self._epoll.poll(TICK_S)
+            self._receive(events)
             for _ in range(len(self._free)):
                 self._next(self._free.popleft())
             now = clock()
@@ -107,6 +96,8 @@ class Wire:
                     self._end_of_time()
                     horizon = None
                 self._tell()
+                for _ in range(min(PACK_PER_TICK, len(self._finished))):
+                    self._pack()
                 if now > deadline and not self._over():
                     self._end_early(f"the run's deadline of {self._job.run_timeout_s:g} s passed")
                 if self._stopped or self._board.stop or self._over():
@@ -125,17 +116,33 @@ class Wire:
         wait = until - clock()
         if wait <= 0:
             return self._epoll.poll(0)
-        if self._finished:
-            events = self._epoll.poll(0)
-            if not events:
-                self._pack()
-            return events
         if wait < FINE_NS:
             select.select([self._epoll.fileno()], (), (), wait / 1e9)
             return self._epoll.poll(0)
         return self._epoll.poll((wait // 1_000_000 - 1) / 1e3)
 
     # -- receiving ---------------------------------------------------------------------------------------------
+
+    def _receive(self, events: list[tuple[int, int]]) -> None:
+        """The hot path: a read, a stamp and an append for each event."""
+        readable, empty_line, read_bytes, now, by_fd = EPOLLIN, EMPTY_LINE, READ_BYTES, clock, self._connections.by_fd
+        for fd, event in events:
+            connection = by_fd.get(fd)
+            if connection is None:  # closed by an earlier event of this round
+                continue
+            flight = connection.flight
+            if flight is None or event != readable or connection.rest:
+                self._handle(connection, event)
+                continue
+            try:
+                data, control, _, _ = connection.receive(read_bytes, CONTROL_BYTES)
+            except OSError as error:
+                self._failed_to_read(connection, flight, error)
+                continue
+            stamp = now()
+            flight.keep((data, stamp, control))
+            if data[-4:] == empty_line or len(data) < 4 or not flight.chunked:
+                self._look(connection, flight, data, stamp)
 
     def _handle(self, connection: Connection, event: int) -> None:
         """An event that is not just data for a flight."""
