@@ -615,3 +615,18 @@ def test_what_the_watch_raises_ends_the_load() -> None:
         send(server.url, schedule(5000), 3, watch=watch)
 
 
+
+
+def test_some_requests_that_hang_do_not_end_the_load() -> None:
+    """In the end all streams hang at the same time; each was answered before."""
+    def serve(server: Server, peer: Peer) -> None:
+        while asked := peer.ask():
+            if asked.id % 3 == 0:
+                return peer.wait_gone()
+            peer.send(chunked(*EVENTS))
+        return None
+
+    with Server(serve) as server:
+        traffic = send(server.url, schedule(30), 3, timeout_s=0.2)
+    assert traffic.facts["ended_early"] is None
+    assert sum(exchange.fault is None for exchange in traffic.exchanges if exchange.phase == "measured") == 20

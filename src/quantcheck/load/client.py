@@ -57,10 +57,11 @@ class Traffic:
 
 def run_schedule(
     target: Target,
-    schedule: Schedule,
+    schedule: Schedule | Callable[[], Schedule],
     *,
     path: str,
     streams: int | None,
+    rate: float | None = None,
     limits: Limits,
     workers: int | None = None,
     kernel_stamps: bool = True,
@@ -70,29 +71,33 @@ def run_schedule(
 ) -> Traffic:
     """Sends `schedule` in a closed loop of `streams`, or at its due times (`streams` None), and waits for the end.
 
-    `path` is appended to the target's. `watch` is called some twenty times a second; what it raises ends the load. With
-    `keep_on_interrupt`, Ctrl-C ends the load and what was received is returned (`facts["interrupted"]`), within
-    2 s. Raises `SpecError` for more connections than the system allows, `EngineError` when a worker dies.
+    A function is called for the schedule while the workers start. `rate` (requests/s) helps to say how many workers an
+    open loop needs. `path` is appended to the target's. `watch` is called some twenty times a second; what it raises
+    ends the load. With `keep_on_interrupt`, Ctrl-C ends the load and what was received is returned
+    (`facts["interrupted"]`), within 2 s. Raises `SpecError` for more connections than the system allows, `EngineError`
+    when a worker dies.
     """
-    count = _workers(schedule, streams, workers, target)
-    _allow_files(streams or len(schedule), count)
+    count = _workers(streams, rate, workers)
+    _raise_file_limit()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="quantcheck-load-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        job = _hand_over(folder, target, schedule, path, streams or 0, limits, count, kernel_stamps, key_variable)
         board = Board(folder, count)
         stack.callback(board.close)
         processes = [
             stack.enter_context(ManagedProcess(
-                [sys.executable, "-u", "-m", "quantcheck.load.worker", str(folder), str(worker)],
+                [sys.executable, "-u", "-m", "quantcheck.load.worker", str(folder), str(worker), str(count)],
                 name=f"load worker {worker + 1}", log=folder / f"worker.{worker}.log",
             )) for worker in range(count)
         ]
         interrupted = False
+        plan = schedule() if callable(schedule) else schedule
+        _check_files(streams or len(plan), count)
+        job = _hand_over(folder, target, plan, path, streams or 0, limits, count, kernel_stamps, key_variable)
         try:
             _wait_ready(board, processes)
             board.start_ns = time.monotonic_ns() + HEAD_START_NS
-            _watch(board, processes, len(schedule), watch)
+            _watch(board, processes, len(plan), watch)
         except KeyboardInterrupt:
             if not keep_on_interrupt:
                 raise
@@ -100,36 +105,35 @@ def run_schedule(
             board.stop = True
             _leave(board, processes)
         start_ns = board.start_ns
-        found = [read_flights(folder, worker, schedule, start_ns) for worker in range(count)
+        found = [read_flights(folder, worker, plan, start_ns) for worker in range(count)
                  if (folder / f"facts.{worker}.json").exists()]
     exchanges = sorted((exchange for share, _ in found for exchange in share), key=lambda exchange: exchange.sent_ns)
     return Traffic(exchanges, _facts([facts for _, facts in found], job, start_ns) | {"interrupted": interrupted})
 
 
-def _workers(schedule: Schedule, streams: int | None, wanted: int | None, target: Target) -> int:
+def _workers(streams: int | None, rate: float | None, wanted: int | None) -> int:
     """One process does, up to some thousand streams; then one per core."""
     if wanted is not None:
         if streams is not None and wanted > streams:
             raise SpecError(f"{wanted} workers for {streams} streams: give at most as many workers as streams")
         return wanted
-    if streams is not None:
-        need = streams / STREAMS_PER_WORKER
-    else:
-        assert schedule.due_ns is not None
-        span_s = float(schedule.due_ns[-1] - schedule.due_ns[0]) / 1e9 if len(schedule) > 1 else 0.0
-        need = len(schedule) / span_s / RATE_PER_WORKER if span_s > 0 else 1
+    need = streams / STREAMS_PER_WORKER if streams is not None else (rate or 0.0) / RATE_PER_WORKER
     return max(1, min(int(np.ceil(need)), len(os.sched_getaffinity(0))))
 
 
-def _allow_files(connections: int, workers: int) -> None:
+def _raise_file_limit() -> None:
     """Raises this process's soft limit of open files as far as it goes; workers inherit it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _check_files(connections: int, workers: int) -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = connections // workers + SPARE_FILES
-    if hard != resource.RLIM_INFINITY and need > hard:
-        raise SpecError(f"{connections} connections at once need {need} open files, the limit is {hard}; "
+    if limit != resource.RLIM_INFINITY and need > limit:
+        raise SpecError(f"{connections} connections at once need {need} open files, the limit is {limit}; "
                         "raise it (ulimit -n) or load less")
-    if soft != resource.RLIM_INFINITY and need > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (need if hard == resource.RLIM_INFINITY else hard, hard))
 
 
 def _hand_over(

@@ -56,7 +56,10 @@ class Job:
     """The environment variable that holds the API key: the key itself is never written anywhere."""
 
     def write(self, folder: Path) -> None:
-        (folder / "job.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
+        """Last of all files: a worker that sees it has all it needs."""
+        part = folder / ".job.json.part"
+        part.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        part.replace(folder / "job.json")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -135,6 +138,22 @@ class Counts:
     clocks: list[tuple[int, int]] = field(default_factory=list)
     loop_ns: int = 0
     _last_ns: int = 0
+    _silent: int = 0
+    _answered_ns: int = 0
+
+    def over(self, flight: Flight) -> None:
+        """Counts deadlines in a row. Only of requests sent after the last answer: if some requests hang and others do
+        not, all streams come to hang at once in the end, and that says nothing of the server."""
+        if flight.fault not in ("no_first_byte", "stalled"):
+            self._silent, self._answered_ns = 0, flight.end_ns
+        elif flight.sent_ns >= self._answered_ns:
+            self._silent += 1
+
+    def silence(self, job: Job) -> str | None:
+        """Why the load need not go on: the server answers nothing any more."""
+        if self._silent < max(2, job.streams):
+            return None
+        return f"{self._silent} requests in a row got no whole answer within {job.request_timeout_s:g} s each"
 
     def longest_loop(self, now_ns: int) -> None:
         if self._last_ns:

@@ -35,7 +35,7 @@ class LibraryWire:
         self._warmup, self._measured, self._tail = warmup, measured, tail
         self._left = self._waiting = sum(request.phase == MEASURED for request in measured)
         self._url = f"{'https' if job.secure else 'http'}://{job.headers['Host']}{job.path}"
-        self._sent = self._done = self._failed = self._timeouts_running = 0
+        self._sent = self._done = self._failed = 0
         self._time_over = False
         self.harvest = Harvest()
         self.counts = Counts()
@@ -81,9 +81,8 @@ class LibraryWire:
                 horizon = None
             if time.monotonic() > end:
                 self._end_early(f"the run's deadline of {job.run_timeout_s:g} s passed")
-            elif self._timeouts_running >= max(2, job.streams):
-                self._end_early(f"{self._timeouts_running} requests in a row got no whole answer within "
-                                f"{job.request_timeout_s:g} s each")
+            elif reason := self.counts.silence(job):
+                self._end_early(reason)
             await asyncio.sleep(TICK_S)
 
     def _end_early(self, reason: str) -> None:
@@ -146,8 +145,7 @@ class LibraryWire:
             self._left -= flight.phase == MEASURED
             self._done += 1
             self._failed += flight.fault is not None
-            timed_out = flight.fault in ("no_first_byte", "stalled")
-            self._timeouts_running = self._timeouts_running + 1 if timed_out else 0
+            self.counts.over(flight)
             self.harvest.add(flight, self.counts)
         return flight.fault
 

@@ -14,6 +14,7 @@ from quantcheck.load.build import POISSON, build_schedule
 from quantcheck.load.client import Pulse, Traffic, run_schedule
 from quantcheck.load.prompts import load_tokenizer
 from quantcheck.load.records import Record, Table, read_exchange, tables
+from quantcheck.load.schedule import Schedule
 from quantcheck.load.sending import Sending
 from quantcheck.load.summary import summarize
 from quantcheck.load.target import target_of
@@ -65,11 +66,19 @@ def measure(
     with that error. When as many requests in a row as there are streams (at least 2) meet their deadline, the window
     ends with what there is and `summary["problem"]` says so. Raises what `build_schedule` and `run_schedule` raise.
     """
-    schedule = build_schedule(
-        endpoint, workload, concurrency=concurrency, rate=rate, arrival=arrival, requests=requests,
-        warmup_requests=warmup_requests, seed=seed, vocab_size=vocab_size, tokenizer=sending.tokenizer,
-        prompt_form=sending.prompt_form, repeat=sending.repeat, stream=sending.stream, plain=sending.plain,
-    )
+    digest = ""
+
+    def schedule() -> Schedule:
+        nonlocal digest
+        made = build_schedule(
+            endpoint, workload, concurrency=concurrency, rate=rate, arrival=arrival, requests=requests,
+            warmup_requests=warmup_requests, seed=seed, vocab_size=vocab_size, tokenizer=sending.tokenizer,
+            prompt_form=sending.prompt_form, repeat=sending.repeat, stream=sending.stream, plain=sending.plain,
+        )
+        digest = made.sha256
+        return made
+
+    target = target_of(endpoint.base_url)
     idle = _wait_idle(endpoint)
 
     def pulse(now: Pulse) -> None:
@@ -79,7 +88,7 @@ def measure(
             watch(now)
 
     traffic = run_schedule(
-        target_of(endpoint.base_url), schedule, path=path(endpoint.dialect), streams=concurrency,
+        target, schedule, path=path(endpoint.dialect), streams=concurrency, rate=rate,
         limits=sending.limits, workers=sending.workers, kernel_stamps=sending.kernel_stamps,
         key_variable=sending.key_variable, watch=pulse, keep_on_interrupt=sending.keep_on_interrupt,
     )
@@ -89,7 +98,7 @@ def measure(
     summary = summarize(records, slo=slo, concurrency=concurrency, rate=rate, calibration=calibration)
     summary["client"] |= _client(traffic, summary)
     summary |= {
-        "prompts_sha256": schedule.sha256,
+        "prompts_sha256": digest,
         "engine_idle_before": idle,
         "began_monotonic_ns": summary["window"]["begin_ns"],
         "problem": traffic.facts["ended_early"],

@@ -57,7 +57,6 @@ class Wire:
         self._connections = Connections(job, self._epoll)
         self._finished: deque[Flight] = deque()
         self._free: deque[int] = deque()
-        self._timeouts_running = 0
         self._sent = self._done = self._failed = 0
         self._stopped = False
         self.harvest = Harvest()
@@ -315,7 +314,7 @@ class Wire:
         self._left -= flight.phase == MEASURED
         self._done += 1
         self._failed += fault is not None
-        self._timeouts_running = self._timeouts_running + 1 if fault in ("no_first_byte", "stalled") else 0
+        self.counts.over(flight)
         self._finished.append(flight)
         if len(self._finished) > PACK_AHEAD:
             self._pack()
@@ -356,9 +355,8 @@ class Wire:
             elif now - flight.sent_ns > limit or (now - flight.sent_ns > first and not flight.has_body()):
                 flight.detail = f"no whole answer within {(now - flight.sent_ns) / 1e9:.1f} s"
                 self._end(connection, flight, now, "stalled" if flight.has_body() else "no_first_byte")
-        if self._timeouts_running >= max(2, job.streams):
-            self._end_early(f"{self._timeouts_running} requests in a row got no whole answer within "
-                            f"{job.request_timeout_s:g} s each")
+        if reason := self.counts.silence(job):
+            self._end_early(reason)
 
     def _tell(self) -> None:
         for column, value in (("sent", self._sent), ("done", self._done), ("failed", self._failed),

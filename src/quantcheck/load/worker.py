@@ -1,4 +1,4 @@
-"""A load worker: `python -m quantcheck.load.worker FOLDER K`. Reads its job, waits for the start, sends, writes.
+"""A load worker: `python -m quantcheck.load.worker FOLDER K WORKERS`. Waits for its job and the start, sends, writes.
 
 A process of its own, so that neither the caller's progress bar nor its watch over the engine takes the interpreter from
 the clock. SIGTERM ends the load at once; what was received is written.
@@ -76,8 +76,7 @@ def _wire(job: Job) -> type[Wire] | type["LibraryWire"]:
 def main(argv: list[str]) -> int:
     """Runs one worker's share; exit status 0 also when the run was ended early."""
     folder, worker = Path(argv[1]), int(argv[2])
-    job = Job.read(folder)
-    board = Board(folder, job.workers)
+    board = Board(folder, int(argv[3]))
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         board.stop = True
@@ -86,6 +85,11 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1)
+    while not (folder / "job.json").exists():  # the parent's death ends us, too
+        if board.stop:
+            return 0
+        time.sleep(0.0005)
+    job = Job.read(folder)
     warmup, measured, tail = _requests(job, folder, worker)
     wire = _wire(job)(job, worker, board, warmup, measured, tail)
     board.put(worker, "left", sum(request.phase == MEASURED for request in measured))
