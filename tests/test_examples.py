@@ -21,7 +21,7 @@ from tests.test_architecture import FOUNDATION, MAY_IMPORT
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-PAGES = [DOCS / name for name in ("methodology.md", "architecture.md", "experiments.md")]
+PAGES = [DOCS / name for name in ("methodology.md", "architecture.md", "experiments.md", "load.md")]
 
 NAMED: dict[str, type[BaseModel]] = {
     "variants": spec.Variant, "load.workloads": Workload, "quality.texts": spec.TextSuite,

@@ -47,13 +47,14 @@ def test_a_constant_rate() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    process=st.sampled_from(["constant", "poisson", "gamma"]), burstiness=st.floats(0.05, 50),
+    shape=st.one_of(st.tuples(st.sampled_from(["constant", "poisson"]), st.just(1.0)),
+                    st.tuples(st.just("gamma"), st.floats(0.05, 50))),
     rate=st.floats(0.01, 1e5), count=st.integers(0, 200), seed=st.integers(0, 2**64 - 1), workers=st.integers(1, 7),
 )
 def test_any_arrivals_ascend_come_again_and_are_split_without_a_change(
-    process: str, burstiness: float, rate: float, count: int, seed: int, workers: int
+    shape: tuple[str, float], rate: float, count: int, seed: int, workers: int
 ) -> None:
-    arrival = Arrival.model_validate({"process": process, "burstiness": burstiness})
+    arrival = Arrival.model_validate(dict(zip(("process", "burstiness"), shape, strict=True)))
     due = due_ns(arrival, rate, count, seed)
     assert due.dtype == np.int64
     assert len(due) == count

@@ -251,6 +251,7 @@ def test_more_workers_than_streams_are_refused() -> None:
 
 def test_more_connections_than_the_system_allows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (256, 512))
+    monkeypatch.setattr("resource.setrlimit", lambda _, limits: None)
     with pytest.raises(SpecError, match=r"900 connections at once need 964 open files, the limit is 512.*ulimit -n"):
         send("http://127.0.0.1:9", schedule(900), 900, workers=1)
 

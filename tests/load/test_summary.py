@@ -207,8 +207,10 @@ def test_warm_up_is_cut_off_the_window() -> None:
 
 
 def test_chunks_that_were_read_together_are_told() -> None:
-    records = [record(0, 0, "measured", 0, [(5, 1), (5, 1), (9, 1)]), record(1, 0, "measured", 10, [(15, 1), (19, 1)])]
+    records = [record(2 * k + n, 0, "measured", 20.0 * k + 10 * n, [(20.0 * k + 10 * n + at, 1) for at in chunks])
+               for k in range(20) for n, chunks in enumerate([(5, 5, 9), (5, 9)])]
     found = summarize(records)
+    assert summarize(records[:8])["client"]["limited"] == []  # too few to say
     assert found["coalesced_chunks"] == pytest.approx(1 / 3)
     assert found["client"]["limited"] == ["33.3% of the chunks were read together with the one before, bound 10%"]
     assert summarize([record(0, 0, "measured", 0, [(5, 1)])])["coalesced_chunks"] is None
@@ -227,7 +229,7 @@ def test_chunks_that_the_server_sent_together_are_not_the_clients_fault() -> Non
 
 def test_each_limit_of_the_client_has_its_reason() -> None:
     late = [record(k, 0, "measured", 100.0 * k, [(100.0 * k + 50, 1), (100.0 * k + 99, 1)], kernel_lag_ms=12)
-            for k in range(5)]
+            for k in range(25)]
     assert summarize(late)["client"]["limited"] == ["data were read late: read lag p99 12.00 ms, bound 10.00 ms"]
     slow = [record(k, k, "measured", 10.2 * k, [(10.2 * k + 500, 1), (10.2 * k + 510, 1)], due_ms=10.0 * k)
             for k in range(120)]

@@ -66,6 +66,7 @@ def run_schedule(
     workers: int | None = None,
     kernel_stamps: bool = True,
     key_variable: str | None = None,
+    scratch: Path | None = None,
     watch: Callable[[Pulse], None] | None = None,
     keep_on_interrupt: bool = False,
 ) -> Traffic:
@@ -80,7 +81,9 @@ def run_schedule(
     count = _workers(streams, rate, workers)
     _raise_file_limit()
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="quantcheck-load-"))
+        if scratch is not None:
+            scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="quantcheck-load-", dir=scratch))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         board = Board(folder, count)
         stack.callback(board.close)
@@ -123,13 +126,13 @@ def _workers(streams: int | None, rate: float | None, wanted: int | None) -> int
 
 def _raise_file_limit() -> None:
     """Raises this process's soft limit of open files as far as it goes; workers inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard and hard != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _check_files(connections: int, workers: int) -> None:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = connections // workers + SPARE_FILES
     if limit != resource.RLIM_INFINITY and need > limit:
         raise SpecError(f"{connections} connections at once need {need} open files, the limit is {limit}; "

@@ -1,7 +1,7 @@
 """What the client itself did to a window, and when that makes the window invalid.
 
 A window is `client-limited` when one of these holds. The bounds let single hiccups of an operating system pass, which a
-window of a dozen requests has and no median shows:
+window of a dozen requests has and no median shows; of fewer than 50 reads nothing is said:
 
 - schedule lag, p99 (p90 below 100 requests) above 1 ms and above 1% of the median end to end: the load came later than
   it was meant to;
@@ -33,6 +33,7 @@ SENDING_REQUESTS = 100
 READ_LAG_S = 0.010
 READ_LAG_SHARE = 0.05
 COALESCED = 0.10
+LEAST_READS = 50
 ON_TIME_SHARE = 0.1
 LEAST_CONCURRENCY = 0.9
 CALIBRATED_SHARE = 0.8
@@ -47,6 +48,7 @@ def client_figures(
     figures: dict[str, Any] = {
         "stamps": {kind: sum(r.stamps == kind for r in own if r.answer.chunks) for kind in ("kernel", "user")},
         "coalesced": _coalesced(load, window),
+        "reads": sum(len(record.exchange.user_ns) for record in own),
         "read_lag": _spread(lags),
         "read_gap": float(np.median(gaps)) / 1e9 if len(gaps) else None,
         "schedule_lag": None, "sending": None,
@@ -111,12 +113,13 @@ def client_limits(result: Mapping[str, Any]) -> list[str]:
         reasons.append(f"requests were sent at {sending['rate_over_due']:.1%} of the rate at which they fell due, "
                        f"bound {LEAST_SENDING:.0%}")
     longest = max(READ_LAG_S, READ_LAG_SHARE * metrics.get("e2e", 0.0))
+    many = client.get("reads", LEAST_READS) >= LEAST_READS
     for key, what in (("read_lag", "data were read late: read lag"), ("loop_lag", "the client stood still: loop lag")):
         late = client.get(key)
-        if late and late["p99"] > longest:
+        if late and (many or key == "loop_lag") and late["p99"] > longest:
             reasons.append(f"{what} p99 {_ms(late['p99'])}, bound {_ms(longest)}")
     coalesced = client.get("coalesced")
-    if coalesced is not None and coalesced > COALESCED and not _on_time(client):
+    if many and coalesced is not None and coalesced > COALESCED and not _on_time(client):
         reasons.append(f"{coalesced:.1%} of the chunks were read together with the one before, bound {COALESCED:.0%}")
     asked, held = result.get("concurrency"), metrics.get("concurrency")
     if asked and held is not None and set(result["outcomes"]) == {"ok"} and held < LEAST_CONCURRENCY * asked:

@@ -90,7 +90,8 @@ def measure(
     traffic = run_schedule(
         target, schedule, path=path(endpoint.dialect), streams=concurrency, rate=rate,
         limits=sending.limits, workers=sending.workers, kernel_stamps=sending.kernel_stamps,
-        key_variable=sending.key_variable, watch=pulse, keep_on_interrupt=sending.keep_on_interrupt,
+        key_variable=sending.key_variable, scratch=sending.scratch, watch=pulse,
+        keep_on_interrupt=sending.keep_on_interrupt,
     )
     if check is not None and any(exchange.fault in ("refused", "reset", "cut") for exchange in traffic.exchanges):
         _watch_on(check)
@@ -123,7 +124,7 @@ def _client(traffic: Traffic, summary: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: facts[key] for key in ("transport", "workers", "cpu_s", "wall_s", "connections", "resent",
                                        "clock_steps", "interrupted")},
-        "reads": tokens,
+        "all_reads": tokens,
         "cpu_s_per_1000_reads": 1e3 * facts["cpu_s"] / tokens if tokens else None,
         "longest_loop_s": facts["loop_s"],
     }

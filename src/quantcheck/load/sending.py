@@ -28,7 +28,8 @@ class Sending:
 
     `plain`: without fields that OpenAI's protocol does not have. `stream` False: whole answers, without TTFT. `repeat`:
     so many prompts in turns. `workers` None: by the load. `key_variable`: the environment variable that holds an API
-    key. `keep_on_interrupt`: Ctrl-C ends the load with what there is, instead of raising.
+    key. `scratch`: the folder in which processes hand files to each other; None: the system's for temporary files.
+    `keep_on_interrupt`: Ctrl-C ends the load with what there is, instead of raising.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -40,4 +41,5 @@ class Sending:
     workers: int | None = None
     kernel_stamps: bool = True
     key_variable: str | None = None
+    scratch: Path | None = None
     keep_on_interrupt: bool = False

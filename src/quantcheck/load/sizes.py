@@ -11,7 +11,7 @@ from quantcheck.load.prompts import read_prompts
 from quantcheck.load.traces import read_trace
 from quantcheck.spec.load import Length, Lognormal, Uniform, Workload
 
-__all__ = ["expected_tokens", "longest_request", "workload_digest"]
+__all__ = ["expected_tokens", "longest_request", "typical", "workload_digest"]
 
 TEMPLATE_TOKENS = 64
 """What a chat template may add to a prompt."""
@@ -37,15 +37,21 @@ def longest_request(workload: Workload) -> int:
 
 def expected_tokens(workload: Workload) -> float:
     """About how many tokens a request has, prompt and answer."""
+    return float(sum(typical(workload)))
+
+
+def typical(workload: Workload) -> tuple[int, int]:
+    """About how many tokens a prompt and an answer have."""
     if workload.trace is not None:
         trace = read_trace(Path(workload.trace), workload.time_scale)
-        return float((trace.prompt_tokens + trace.output_tokens).mean())
+        return round(float(trace.prompt_tokens.mean())), round(float(trace.output_tokens.mean()))
     assert workload.output_tokens is not None
+    output = round(_middle(workload.output_tokens))
     if workload.prompts is not None:
         texts = [len(str(prompt.prompt)) for prompt in read_prompts(Path(workload.prompts))]
-        return sum(texts) / len(texts) / CHARACTERS_PER_TOKEN + _middle(workload.output_tokens)
+        return max(1, round(sum(texts) / len(texts) / CHARACTERS_PER_TOKEN)), output
     assert workload.prompt_tokens is not None
-    return _middle(workload.prompt_tokens) + _middle(workload.output_tokens)
+    return round(_middle(workload.prompt_tokens)), output
 
 
 def _middle(length: Length) -> float:

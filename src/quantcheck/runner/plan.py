@@ -125,6 +125,7 @@ class Plan:
                 "points": [[other.subject, workload_digest(other.workload)] for other in step.points],
                 "workload": workload_digest(point.workload),
                 "arrival": load.arrival.model_dump() if point.rate is not None else None,
+                "slo": load.slo.model_dump() if load.slo else None,
                 "requests": load.requests,
                 "warmup_requests": load.warmup_requests,
                 "block": step.block,

@@ -15,10 +15,11 @@ from quantcheck.errors import MeasurementError, StoreError
 from quantcheck.report.markdown import render as render_markdown
 from quantcheck.report.view import Summary, build_summary
 from quantcheck.runner.artifacts import artifacts_of
+from quantcheck.runner.calibration import calibration_of
 from quantcheck.runner.plan import LoadStep, Plan, make_plan
 from quantcheck.runner.progress import Progress, Silent
 from quantcheck.runner.scoring import score
-from quantcheck.runner.speed import measure_block
+from quantcheck.runner.speed import limited_by_client, measure_block
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import Experiment
 from quantcheck.store import Cell, Store
@@ -34,7 +35,7 @@ class Outcome:
     """What a run came to.
 
     `measured`: cells that this run measured; `problems`: variants that could not be measured, each with its reason;
-    `stages`: wall seconds of this run by stage (artifacts, quality, speed, report, total).
+    `stages`: wall seconds of this run by stage (artifacts, quality, calibration, speed, report, total).
     """
 
     summary: Summary
@@ -80,22 +81,31 @@ def _walk(
     plan: Plan, artifacts: Mapping[str, Artifact], store: Store, progress: Progress, stages: dict[str, float]
 ) -> tuple[list[Cell], int, list[dict[str, str]]]:
     keys = {(id(step), subject): key for step, subject, key in plan.keys(artifacts)}
+    for key in keys.values():
+        if key.kind == "load" and store.has(key) and limited_by_client(store.cell(key)):
+            store.remove(key)
     done = {(key.variant, key.subject, key.block) for key in keys.values() if store.has(key)}
     progress.begin([task for task in plan.tasks() if (task.entry, task.subject, task.block) not in done], len(done))
     failed: dict[str, str] = {}
     measured = 0
+    calibration: dict[str, Any] | None = None
     for step in plan.steps:
         pending = {subject: keys[id(step), subject] for subject in step.subjects
                    if not store.has(keys[id(step), subject])}
         if not pending or step.entry in failed:
             continue
-        if isinstance(step, LoadStep) and "speed" not in stages and (busy := host_load().warning()):
-            progress.note(busy)
         started = time.monotonic()
+        if isinstance(step, LoadStep) and "speed" not in stages:
+            if busy := host_load().warning():
+                progress.note(busy)
+            calibration = calibration_of(plan, store, progress)
+            _write_document(store, (store.read_document("experiment.json") or {}) | {"calibration": calibration})
+            stages["calibration"] = time.monotonic() - started
+            started = time.monotonic()
         stage = "speed" if isinstance(step, LoadStep) else "quality"
         try:
             if isinstance(step, LoadStep):
-                measure_block(plan, step, pending, artifacts, store, progress)
+                measure_block(plan, step, pending, artifacts, store, progress, calibration)
             else:
                 score(plan, step, pending, artifacts, store, progress)
             measured += len(pending)
@@ -123,7 +133,7 @@ def report(store: Store) -> Summary:
                          f"({error.error_count()} problems); run the experiment again") from error
     current = set(document["cells"])
     cells = [cell for cell in store.cells() if cell.key.id in current]
-    summary = build_summary(experiment, cells, recipes, document.get("environment", {}), document.get("problems", []))
+    summary = build_summary(experiment, cells, recipes, _environment(document), document.get("problems", []))
     _write_reports(store, summary)
     return summary
 
@@ -137,9 +147,15 @@ def _write(
     document["cells"] = [cell.key.id for cell in cells]
     document["problems"] = problems
     _write_document(store, document)
-    summary = build_summary(experiment, cells, document["artifacts"], document["environment"], problems)
+    summary = build_summary(experiment, cells, document["artifacts"], _environment(document), problems)
     _write_reports(store, summary)
     return summary
+
+
+def _environment(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The machine, and what the load client was found to do on it."""
+    calibration = document.get("calibration")
+    return dict(document.get("environment", {})) | ({"client": calibration} if calibration else {})
 
 
 def _write_reports(store: Store, summary: Summary) -> None:
@@ -162,7 +178,8 @@ def _claim(store: Store, experiment: Experiment, command: str | None) -> None:
         )
     digest = content_hash(experiment)
     if document.get("experiment_sha256") != digest:
-        document = {}  # what was reported belongs to another experiment; its cells stay and are used where they fit
+        # What was reported belongs to another experiment; its cells stay and are used where they fit.
+        document = {key: document[key] for key in ("calibration",) if key in document}
     _write_document(store, {
         **document,
         "schema": 1,

@@ -14,19 +14,21 @@ from quantcheck.load.sizes import longest_request
 from quantcheck.runner.artifacts import vocabulary_size
 from quantcheck.runner.plan import LoadStep, Plan, requests_of
 from quantcheck.runner.progress import Progress
-from quantcheck.store import CellKey, Store
+from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.memory import process_memory
 from quantcheck.variants.artifact import Artifact
 
-__all__ = ["measure_block"]
+__all__ = ["OPEN_SLOTS", "limited_by_client", "measure_block"]
 
+TRIES = 3
+"""How often a window is measured in which the client was the limit: a hiccup of the machine passes."""
 OPEN_SLOTS = 8
 """Requests that an engine serves at once when the load is open and nothing else is said."""
 
 
 def measure_block(
     plan: Plan, step: LoadStep, keys: Mapping[str, CellKey], artifacts: Mapping[str, Artifact],
-    store: Store, progress: Progress,
+    store: Store, progress: Progress, calibration: dict[str, Any] | None = None,
 ) -> None:
     """Start the engine of `step`, measure and store the windows whose subjects are in `keys`, and end the engine.
 
@@ -57,17 +59,21 @@ def measure_block(
                 continue
             progress.step(step.entry, point.subject, 0, 1, step.block)
             began = time.monotonic()
-            found = measure(
-                engine.endpoint, point.workload,
-                concurrency=point.concurrency, rate=point.rate, arrival=load.arrival,
-                requests=requests_of(load, point),
-                warmup_requests=load.warmup_requests,
-                seed=window_seed(plan.experiment.seed, point.subject, step.block),
-                vocab_size=vocabulary,
-                slo=load.slo,
-                sending=Sending(limits=Limits(request_timeout_s=load.request_timeout_s)),
-                check=check,
-            )
+            for _ in range(TRIES):
+                found = measure(
+                    engine.endpoint, point.workload,
+                    concurrency=point.concurrency, rate=point.rate, arrival=load.arrival,
+                    requests=requests_of(load, point),
+                    warmup_requests=load.warmup_requests,
+                    seed=window_seed(plan.experiment.seed, point.subject, step.block),
+                    vocab_size=vocabulary,
+                    slo=load.slo,
+                    calibration=calibration,
+                    sending=Sending(limits=Limits(request_timeout_s=load.request_timeout_s), scratch=store.work),
+                    check=check,
+                )
+                if not found.summary["client"]["limited"]:
+                    break
             seconds = time.monotonic() - began
             if found.summary["problem"] or not found.summary["outcomes"].get("ok"):
                 raise EngineError(
@@ -82,6 +88,11 @@ def measure_block(
                            "memory": _memory(engine, artifact)},
             }, found.tables)
             progress.finished(step.entry, point.subject, step.block, seconds)
+
+
+def limited_by_client(cell: Cell) -> bool:
+    """Whether a load cell shows the client instead of the engine: then it is worth another try."""
+    return bool(cell.record["result"].get("client", {}).get("limited"))
 
 
 def _memory(engine: Engine, artifact: Artifact) -> dict[str, Any]:

@@ -139,6 +139,15 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
         return Cell(final)
 
+    def remove(self, key: CellKey) -> None:
+        """Take a cell away, whole: a kill meanwhile leaves it, or what the next `lock` sweeps."""
+        folder = self.root / "cells" / f".writing-{key.id}"
+        try:
+            (self.root / "cells" / key.id).rename(folder)
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
     def write_document(self, name: str, text: str) -> Path:
         """Write a text file of the results folder (a report, a summary) whole or not at all."""
         path = self.root / name
