@@ -241,7 +241,7 @@ def test_a_file_that_llama_cpp_refuses_is_one_line_and_keeps_earlier_cells(tmp_p
         "model: good.gguf\nbaseline: a\nnoise_floor: false\nblocks: 1\nvariants:\n"
         "  a: {checkpoint: good.gguf, scheme: gguf/F16}\n  b: {checkpoint: bad.gguf, scheme: gguf/F16}\n"
         "engine: {kind: llama.cpp, threads: 1}\n"
-        "load: {workloads: {s: {prompt_tokens: 8, output_tokens: 4}}, requests: 3, warmup_requests: 1}\n")
+        "load: {workloads: {s: {prompt_tokens: 8, output_tokens: 64}}, requests: 3, warmup_requests: 1}\n")
     done = cli(tmp_path, "run", "exp.yaml")
     assert done.returncode == 2, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("quantcheck: ")]
