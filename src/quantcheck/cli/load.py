@@ -120,13 +120,14 @@ def _settings(**given: Any) -> "LoadSettings":
             trace=str(given["trace"]) if given["trace"] else None,
             time_scale=given["time_scale"], shared_prefix=given["shared_prefix"], free=given["free"],
         )
+        arrival = Arrival(process=given["arrival"], burstiness=given["burstiness"])
     except ValidationError as error:
         raise click.UsageError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
     return LoadSettings(
         url=given["url"], model=given["model"], api=given["api"], workload=workload,
         concurrency=given["concurrency"], rate=given["rate"], find_max=given["find_max"], most=given["most"],
         requests=given["requests"], duration_s=given["duration"], warmup=given["warmup"],
-        arrival=Arrival(process=given["arrival"], burstiness=given["burstiness"]),
+        arrival=arrival,
         slo=SLO(**slo, share=given["slo_share"]) if slo else None,
         vocab_size=given["vocab_size"], text=given["text"], seed=given["seed"], calibrate=given["calibrate"],
         sending=Sending(
