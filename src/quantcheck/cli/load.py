@@ -86,14 +86,14 @@ def command(out: Path | None, raw: Path | None, quiet: bool, **given: Any) -> No
 
     with _display(quiet) as show:
         found = run_load(settings, show)
+    if not quiet:  # first: what cannot be written is then at least read
+        click.echo(render_load(found.report, sys.stdout), nl=False)
+    if out is not None:
+        _write(out, found.report.model_dump_json(indent=1) + "\n")
     if raw is not None:
         from quantcheck.store import write_table
 
         write_table(raw, found.raw)
-    if out is not None:
-        _write(out, found.report.model_dump_json(indent=1) + "\n")
-    if not quiet:
-        click.echo(render_load(found.report, sys.stdout), nl=False)
     if found.report.interrupted:
         sys.exit(130)
     if found.report.failed:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from quantcheck.engines.process import ManagedProcess
-from quantcheck.errors import EngineError, SpecError
+from quantcheck.errors import EngineError, SpecError, StoreError
 from quantcheck.load.decode import read_flights
 from quantcheck.load.exchange import Exchange
 from quantcheck.load.handover import Board, Job
@@ -81,9 +81,7 @@ def run_schedule(
     count = _workers(streams, rate, workers)
     _raise_file_limit()
     with ExitStack() as stack:
-        if scratch is not None:
-            scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="quantcheck-load-", dir=scratch))
+        folder = _folder(scratch)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         board = Board(folder, count)
         stack.callback(board.close)
@@ -96,7 +94,10 @@ def run_schedule(
         interrupted = False
         plan = schedule() if callable(schedule) else schedule
         _check_files(streams or len(plan), count)
-        job = _hand_over(folder, target, plan, path, streams or 0, limits, count, kernel_stamps, key_variable)
+        try:
+            job = _hand_over(folder, target, plan, path, streams or 0, limits, count, kernel_stamps, key_variable)
+        except OSError as error:
+            raise _no_room(folder, error) from error
         try:
             _wait_ready(board, processes)
             board.start_ns = time.monotonic_ns() + HEAD_START_NS
@@ -122,6 +123,20 @@ def _workers(streams: int | None, rate: float | None, wanted: int | None) -> int
         return wanted
     need = streams / STREAMS_PER_WORKER if streams is not None else (rate or 0.0) / RATE_PER_WORKER
     return max(1, min(int(np.ceil(need)), len(os.sched_getaffinity(0))))
+
+
+def _folder(scratch: Path | None) -> Path:
+    try:
+        if scratch is not None:
+            scratch.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="quantcheck-load-", dir=scratch))
+    except OSError as error:
+        raise _no_room(scratch or Path(tempfile.gettempdir()), error) from error
+
+
+def _no_room(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"{folder}: cannot be written ({error.strerror or error}); free disk space, or name another "
+                      "folder for temporary files (TMPDIR)")
 
 
 def _raise_file_limit() -> None:
