@@ -1,5 +1,6 @@
 """Runs a schedule against a server by worker processes, watches them, and brings back what they received."""
 
+import errno
 import os
 import resource
 import shutil
@@ -22,6 +23,7 @@ from quantcheck.load.handover import Board, Job
 from quantcheck.load.schedule import Schedule
 from quantcheck.load.sending import Limits
 from quantcheck.load.target import Target
+from quantcheck.load.worker import EXIT_NO_ROOM
 
 __all__ = ["Pulse", "Traffic", "run_schedule"]
 
@@ -83,7 +85,10 @@ def run_schedule(
     with ExitStack() as stack:
         folder = _folder(scratch)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        board = Board(folder, count)
+        try:
+            board = Board(folder, count)
+        except OSError as error:
+            raise _no_room(folder, error) from error
         stack.callback(board.close)
         processes = [
             stack.enter_context(ManagedProcess(
@@ -135,8 +140,8 @@ def _folder(scratch: Path | None) -> Path:
 
 
 def _no_room(folder: Path, error: OSError) -> StoreError:
-    return StoreError(f"{folder}: cannot be written ({error.strerror or error}); free disk space, or name another "
-                      "folder for temporary files (TMPDIR)")
+    return StoreError(f"{folder}: cannot be written ({error.strerror or error}); free disk space, or use another "
+                      "folder (--out; of quantcheck load: TMPDIR)")
 
 
 def _raise_file_limit() -> None:
@@ -196,6 +201,8 @@ def _watch(board: Board, processes: Sequence[ManagedProcess], requests: int,
     while board.total("finished") < len(processes):
         for worker, process in enumerate(processes):
             if not process.running() and not board.get(worker, "finished"):
+                if process.exit_text() == f"exit status {EXIT_NO_ROOM}":
+                    raise _no_room(process.log.parent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
                 process.check()
         if watch is not None:
             watch(Pulse(time.monotonic() - began, requests, *map(board.total, ("sent", "done", "failed", "busy"))))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantcheck.load.records import Record
+from quantcheck.load.tokens import EXACT
 
 __all__ = ["NONE", "BoolArray", "Columns", "FloatArray", "IntArray", "columns"]
 
@@ -74,6 +75,11 @@ def columns(records: Sequence[Record]) -> Columns:
     tokens = whole([r.output_tokens for r in records])
     counted = np.bincount(row, weights=chunk_tokens, minlength=len(records))
     scale = np.divide(tokens, counted, out=np.ones(len(records)), where=counted > 0)
+    # An answer cut off by the run's own end lacks the total that the others are scaled to: it takes their scale.
+    unknown = np.array([r.answer.counted not in EXACT and r.answer.total is None for r in records], np.bool_)
+    told = ~unknown & (counted > 0)
+    if told.any():
+        scale[unknown] = tokens[told].sum() / counted[told].sum()
     together = np.zeros(len(row), np.bool_)
     together[1:] = (row[1:] == row[:-1]) & (read[1:] == read[:-1])
     return Columns(

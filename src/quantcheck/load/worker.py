@@ -5,6 +5,7 @@ the clock. SIGTERM ends the load at once; what was received is written.
 """
 
 import ctypes
+import errno
 import gc
 import mmap
 import os
@@ -23,8 +24,10 @@ from quantcheck.load.wire import Wire
 if TYPE_CHECKING:
     from quantcheck.load.library_wire import LibraryWire
 
-__all__ = ["main"]
+__all__ = ["EXIT_NO_ROOM", "main"]
 
+EXIT_NO_ROOM = 28
+"""What was received could not be written: the disk is full."""
 PR_SET_TIMERSLACK = 29
 LATE_IN_STARTING_S = 30.0
 
@@ -105,7 +108,7 @@ def main(argv: list[str]) -> int:
     if board.start_ns and not board.stop:
         wire.run()
     counts = wire.counts
-    wire.harvest.write(folder, worker, {
+    facts = {
         "cpu_s": time.process_time() - used,
         "wall_s": time.monotonic() - began,
         "connections": counts.connections,
@@ -116,7 +119,13 @@ def main(argv: list[str]) -> int:
         "clocks": counts.clocks,
         "details": counts.details,
         "transport": wire.transport,
-    })
+    }
+    try:
+        wire.harvest.write(folder, worker, facts)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return EXIT_NO_ROOM
     board.put(worker, "finished", 1)
     return 0
 
