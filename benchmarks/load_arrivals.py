@@ -93,9 +93,9 @@ def arrivals(rate: float, requests: int, workers: list[int], seeds: list[int]) -
             first = due if first is None else first
             same = len(due) == len(first) and np.allclose(due, first, rtol=0, atol=1e-6)
             passed &= p > LEAST_P and len(gaps) == requests - 1 and same
-            print(f"| {seed} | {count} | {len(run.sent_s):,} | {p:.3f} | {1e3 * gaps.mean():.3f} "
-                  f"| {np.median(lag):.3f} | {np.quantile(lag, 0.99):.3f} | {lag.max():.3f} | {'yes' if same else 'NO'} |",
-                  flush=True)
+            print(f"| {seed} | {count} | {len(run.sent_s):,} | {p:.3f} | {1e3 * gaps.mean():.3f} | "
+                  f"{np.median(lag):.3f} | {np.quantile(lag, 0.99):.3f} | {lag.max():.3f} "
+                  f"| {'yes' if same else 'NO'} |", flush=True)
     return passed
 
 

@@ -4,9 +4,9 @@
 
 llama.cpp's server with the reference model (F16), 64 tokens in, 32 out, concurrency 1, /v1/completions. Both clients
 measure the same server in turns, the first of them changing from round to round. The medians should lie within 2 ms of
-each other. They need not be equal: GuideLLM sends text that the server tokenizes, stamps in user space, and takes a
-request's ITL to be its mean; its own "time per output token" is the whole answer's time over all tokens, so that its
-ITL is compared with both our ITL and our TPOT.
+each other, prompts being of the same length as the server counts them. They need not be equal: GuideLLM sends text that
+the server tokenizes, stamps in user space, and takes a request's ITL to be its mean, which is our TPOT; our ITL is the
+median of single gaps. Its ITL is compared with both.
 
 GuideLLM is no dependency of quantcheck. It is installed beside it:
 
@@ -28,6 +28,9 @@ from quantcheck.spec.experiment import LlamaCppEngine
 from quantcheck.variants.make import prepare
 
 PROMPT, ANSWER = 64, 32
+BOS = 1
+"""The server puts a token before text, which GuideLLM sends, and none before the ids that we send. One token more than
+64 takes this server 2 ms more by its own clock."""
 SPARE = 64
 """Tokens of the context beyond prompt and answer: text need not come to exactly as many tokens as were asked for."""
 WITHIN_MS = 2.0
@@ -55,7 +58,7 @@ def theirs(guidellm: Path, url: str, model: str, requests: int, folder: Path) ->
         [str(guidellm), "run", "--backend", f"kind=openai_http,target={url},model={model},"
          "request_format=/v1/completions", "--tokenizer", f"kind=hf_auto,model={reference.model_dir()}",
          "--profile", f"kind=concurrent,streams=1,warmup={WARM}", "--data",
-         f"kind=synthetic_text,prompt_tokens={PROMPT},output_tokens={ANSWER}",
+         f"kind=synthetic_text,prompt_tokens={PROMPT - BOS},output_tokens={ANSWER}",
          "--constraint", f"kind=max_requests,count={WARM + requests}",
          "--output", f"kind=json,path={folder / 'theirs.json'}", "--disable-console"],
         capture_output=True, text=True, check=False, timeout=600, cwd=folder, env={**os.environ, "HF_HUB_OFFLINE": "1"})
