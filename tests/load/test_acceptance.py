@@ -15,6 +15,10 @@ from quantcheck.cli.load import command
 from quantcheck.engines.fake.engine import FakeServer
 from quantcheck.engines.fake.log import Truth, read_log
 from quantcheck.engines.fake.script import Script
+from quantcheck.load.columns import columns
+from quantcheck.load.exchange import Exchange
+from quantcheck.load.flight import Fault
+from quantcheck.load.records import read_exchange
 from quantcheck.store import read_table
 
 OUTCOMES = {
@@ -58,6 +62,21 @@ def test_several_tokens_a_chunk(tmp_path: Path, pattern: tuple[int, ...], told: 
     if counts["counted_by"] != {"one per chunk": 16}:
         assert 0.0098 < metrics["itl"] < 0.013
     assert metrics["output_length"] == 32
+
+
+def test_an_answer_without_a_total_is_scaled_as_the_others() -> None:
+    # The run's own end cuts answers off before the server tells their total: they must not count less than others.
+    chunk = b'data: {"choices": [{"text": "four words in one"}]}\n\n'
+    usage = b'data: {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 8}}\n\ndata: [DONE]\n\n'
+    whole, cut_off = [chunk, chunk, usage], [chunk]
+    ends: list[tuple[list[bytes], Fault | None]] = [(whole, None), (cut_off, "cancelled")]
+    records = [read_exchange(Exchange(
+        request=number, stream=number, phase="measured", prompt_tokens=8, wanted=8, forced=True, due_ns=None, sent_ns=0,
+        end_ns=9, status=200, headers={}, fault=fault, detail="", pieces=pieces,
+        user_ns=np.arange(len(pieces)), kernel_ns=np.zeros(len(pieces), np.int64)), "completions")
+        for number, (pieces, fault) in enumerate(ends)]
+    assert [record.outcome for record in records] == ["ok", "cancelled"]
+    assert columns(records).weight.tolist() == [4.0, 4.0, 4.0]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
