@@ -61,6 +61,9 @@ def test_several_tokens_a_chunk(tmp_path: Path, pattern: tuple[int, ...], told: 
     assert counts["unlike_server"] == (16 if counts["counted_by"] == {"one per chunk": 16} else 0)
     if counts["counted_by"] != {"one per chunk": 16}:
         assert 0.0098 < metrics["itl"] < 0.013
+    else:
+        assert "itl" not in metrics
+        assert "not which chunk" in report["loads"][0]["result"]["missing"]["itl"]
     assert metrics["output_length"] == 32
 
 

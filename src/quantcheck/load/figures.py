@@ -45,6 +45,10 @@ class Flow:
     weights: FloatArray
 
 
+UNTOLD_SHARE = 0.01
+"""By how much an answer's total may differ from the count of its chunks before that is no count by chunk."""
+
+
 def samples(load: Columns, window: Window) -> dict[str, Sample]:
     """Latencies by metric, in s. Those from the intended send time are there in an open loop only."""
     good = window.own & load.ok
@@ -66,11 +70,14 @@ def samples(load: Columns, window: Window) -> dict[str, Sample]:
 
 def _gaps(load: Columns, live: BoolArray, *, per_token: bool) -> Sample:
     """Time between consecutive chunks; per token, a chunk of k tokens gives k values, each 1/k of the gap before it.
-    The first chunk's tokens have no chunk before them and give none."""
+    The first chunk's tokens have no chunk before them and give none. Per token, answers are left out whose total is not
+    that of their chunks: it is then not known which chunk carried how many."""
     later = np.flatnonzero((load.row[1:] == load.row[:-1]) & live[load.row[1:]]) + 1
     gaps = (load.at[later] - load.at[later - 1]) / 1e9
     if not per_token:
         return Sample(gaps, load.row[later])
+    known = np.abs(load.weight[later] - load.chunk_tokens[later]) <= UNTOLD_SHARE * load.chunk_tokens[later]
+    later, gaps = later[known], gaps[known]
     tokens = load.chunk_tokens[later]
     return Sample(np.repeat(gaps / tokens, tokens), np.repeat(load.row[later], tokens))
 

@@ -154,6 +154,8 @@ def _why(key: str, load: Columns, window: Window, slo: SLO | None) -> str:
     if key in ("ttft", "ttft_intended", "tpot", "itl", "chunk_gap"):
         if not (window.own & load.ok & load.streamed).any():
             return "the answers were not streamed"
+        if key == "itl" and (load.weight != load.chunk_tokens).any():
+            return "the server tells only an answer's total, not which chunk carries how many tokens; see chunk_gap"
         return "no answer has more than one token" if key == "tpot" else "no answer has more than one chunk"
     if window.length_s <= 0:
         return "the window has no length"

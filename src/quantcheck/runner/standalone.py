@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
@@ -36,6 +37,9 @@ ASSUMED_VOCABULARY = 32_000
 LEAST_REQUESTS = 64
 PER_STREAM = 4
 WARM_SHARE = 0.1
+SEARCH_START = 8.0
+"""A search begins here when nothing is said; it goes down by itself."""
+WILSON_Z2 = 1.96**2
 PILOT_STREAMS, PILOT_REQUESTS = 8, 16
 SPARE = 1.5
 """A pilot's rate times this: so many requests are made ready for a load of a given duration."""
@@ -208,14 +212,14 @@ class _Run:
         assert slo is not None
         streams = settings.find_max == "concurrency"
         given = settings.concurrency if streams else settings.rate
-        start = float(given[0]) if given else 1.0
+        limit = settings.most or (4096 if streams else 10_000)
+        start = float(given[0]) if given else min(SEARCH_START, limit)
 
         def one(load: float, repeat: int) -> "Observation":
             point = self.point(round(load), None, repeat) if streams else self.point(None, load, repeat)
             return observe(point.result)
 
-        found = find_max(one, share=slo.share, start=start, limit=settings.most or (4096 if streams else 10_000),
-                         integer=streams)
+        found = find_max(one, share=slo.share, start=start, limit=limit, integer=streams)
         return found.as_json() | {"unit": "streams" if streams else "requests/s"}
 
     def _requests(self, concurrency: int | None, rate: float | None) -> tuple[int, float | None]:
@@ -226,7 +230,10 @@ class _Run:
         if settings.duration_s is None:
             if concurrency is None and rate is None:
                 return MOST_REQUESTS, None
-            return max(LEAST_REQUESTS, PER_STREAM * (concurrency or 1)), None
+            least = LEAST_REQUESTS
+            if settings.find_max is not None and settings.slo is not None:  # so many good ones settle a load at once
+                least = ceil(WILSON_Z2 * settings.slo.share / (1 - settings.slo.share))
+            return max(least, PER_STREAM * (concurrency or 1)), None
         if rate is not None:
             return max(1, round(rate * settings.duration_s)), None
         if concurrency is None:
