@@ -6,11 +6,11 @@
 says, cycled. The truth is the script's: a chunk of k tokens comes k times 10 ms after the one before it, so that every
 token takes 10 ms, TPOT is 10 ms times the tokens after the first chunk over 63, and the rate is streams times 64 over a
 whole answer's time. How the tokens of a chunk are told is a row of its own: their ids, a running usage, or nothing but
-the answer's total. With the last, chunks cannot be told apart: TPOT and the rate are right, the ITL is a guess, and the
+the answer's total. With the last, chunks cannot be told apart: TPOT and the rate are right, the ITL is n/a, and the
 record says so in `token_counts`. Figures are medians over the runs.
 
     ITL, TPOT, rate   reported, and its error against the script, %
-    worst             the greatest of these errors over all runs, without the ITL of a guess, %; above 1: status 1
+    worst             the greatest of these errors over all runs, %; above 1: status 1
     counted by        as the record says
 """
 
