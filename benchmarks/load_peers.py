@@ -1,6 +1,6 @@
 """Do we agree with GuideLLM where it is right: one stream on a real server?
 
-    python benchmarks/load_peers.py --guidellm /tmp/guidellm/bin/guidellm [--requests 60] [--rounds 3]
+    python benchmarks/load_peers.py --guidellm .venv-guidellm/bin/guidellm [--requests 60] [--rounds 3]
 
 llama.cpp's server with the reference model (F16), 64 tokens in, 32 out, concurrency 1, /v1/completions. Both clients
 measure the same server in turns, the first of them changing from round to round. The medians should lie within 2 ms of
@@ -10,7 +10,7 @@ median of single gaps. Its ITL is compared with both.
 
 GuideLLM is no dependency of quantcheck. It is installed beside it:
 
-    python3.11 -m venv /tmp/guidellm && /tmp/guidellm/bin/pip install torch==2.13.0 guidellm==0.8.1
+    python3.11 -m venv .venv-guidellm && .venv-guidellm/bin/pip install torch==2.13.0 guidellm==0.8.1
 """
 
 import argparse
@@ -78,8 +78,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     if not chosen.guidellm.is_file():
-        raise SystemExit(f"{chosen.guidellm}: is not there; install it with\n  python3.11 -m venv /tmp/guidellm && "
-                         "/tmp/guidellm/bin/pip install torch==2.13.0 guidellm==0.8.1")
+        raise SystemExit(f"{chosen.guidellm}: is not there; install it with\n  python3.11 -m venv .venv-guidellm && "
+                         ".venv-guidellm/bin/pip install torch==2.13.0 guidellm==0.8.1")
     experiment = presets.load("reference")
     artifact = prepare(experiment.model, {"F16": experiment.variants["F16"]})["F16"]
     rounds: list[tuple[dict[str, float], dict[str, float]]] = []
