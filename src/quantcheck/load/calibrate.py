@@ -78,12 +78,11 @@ def _load(
             limits=Limits(request_timeout_s=60.0), workers=workers, kernel_stamps=kernel_stamps)
 
 
-def timing_errors(records: Sequence[Record], truths: Sequence[Truth], *, stamps: str = "best") -> dict[str, Any]:
+def timing_errors(records: Sequence[Record], truths: Sequence[Truth]) -> dict[str, Any]:
     """What the client reports minus the truth, over the measured requests that ended well; s.
 
     TTFT's truth is from the request's arrival in the server's kernel to the moment just before its first chunk was
-    sent; a gap's truth is the time between two such moments. `stamps`: "best" (the kernel's, where there are) or
-    "user". Also how late the server itself was (`server_late`).
+    sent; a gap's truth is the time between two such moments. Also how late the server itself was (`server_late`).
     """
     by_request = {truth.request: truth for truth in truths}
     ttft, gaps, late, missing = [], [np.empty(0)], [np.empty(0)], 0
@@ -91,7 +90,7 @@ def timing_errors(records: Sequence[Record], truths: Sequence[Truth], *, stamps:
         if record.outcome != "ok" or record.exchange.phase != "measured":
             continue
         truth = by_request.get(str(record.exchange.request))
-        own = record.user_stamps_ns if stamps == "user" else record.stamps_ns
+        own = record.stamps_ns
         if truth is None or len(truth.sent_ns) != len(own):
             missing += 1
             continue

@@ -1,19 +1,14 @@
 """One request as the wire leaves it: stamps and bytes, HTTP framing removed, nothing of the answer parsed."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quantcheck.load.flight import Fault
 from quantcheck.load.schedule import Phase
 
 __all__ = ["Exchange", "Fault"]
-
-Fault = Literal["refused", "reset", "cut", "no_first_byte", "stalled", "cancelled"]
-"""What the wire saw. refused: no connection came about. reset: the peer reset it. cut: it ended before the HTTP
-response was whole. no_first_byte: the deadline passed before any byte of the body. stalled: it passed amid the body.
-cancelled: the run was ended."""
 
 
 @dataclass(slots=True)

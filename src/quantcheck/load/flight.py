@@ -14,6 +14,9 @@ import httptools
 __all__ = ["EMPTY_LINE", "FAULTS", "Fault", "Flight", "Read", "ResponseEnd", "is_interim"]
 
 Fault = Literal["refused", "reset", "cut", "no_first_byte", "stalled", "cancelled"]
+"""What the wire saw. refused: no connection came about. reset: the peer reset it. cut: it ended before the HTTP
+response was whole. no_first_byte: the deadline passed before any byte of the body. stalled: it passed amid the body.
+cancelled: the run was ended."""
 Read = tuple[bytes, int, list[tuple[int, int, bytes]]]
 """A read's bytes, its stamp (read off after the system call), and its ancillary data with the kernel's stamp."""
 FAULTS: tuple[Fault, ...] = ("refused", "reset", "cut", "no_first_byte", "stalled", "cancelled")

@@ -22,7 +22,8 @@ __all__ = [
     "Job", "Request",
 ]
 
-WARMUP, MEASURED, TAIL = range(3)  # as in schedule.py, which needs numpy
+WARMUP, MEASURED, TAIL = range(3)
+"""Warm-up requests come before the window; tail requests keep the load up until the last measured one is answered."""
 
 REQUEST_COLUMNS = ("offset", "length", "due_ns", "stream", "phase")
 """Of a body in `bodies.bin`, bytes; `due_ns` after the start, -1 in a closed loop."""

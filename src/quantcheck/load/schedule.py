@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from quantcheck.load.handover import MEASURED, TAIL, WARMUP
+
 __all__ = ["MEASURED", "PHASES", "TAIL", "WARMUP", "Phase", "Schedule"]
 
 Phase = Literal["warmup", "measured", "tail"]
 PHASES: tuple[Phase, ...] = ("warmup", "measured", "tail")
-WARMUP, MEASURED, TAIL = range(3)
-"""Warm-up requests come before the window; tail requests keep the load up until the last measured one is answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ reversed from block to block (A B B A), so that a machine that drifts favours no
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 from quantcheck.ggml.library import WHEEL_VERSION
 from quantcheck.load.sizes import expected_tokens, workload_digest
@@ -82,6 +83,18 @@ class Plan:
     def __len__(self) -> int:
         return sum(len(step.subjects) for step in self.steps)
 
+    @cached_property
+    def _digests(self) -> dict[str, dict[str, Any]]:
+        """Every workload's digest by its name: its files are read once, not for every cell."""
+        load = self.experiment.load
+        return {name: workload_digest(workload) for name, workload in load.workloads.items()} if load else {}
+
+    @cached_property
+    def _tokens(self) -> dict[str, float]:
+        """About how many tokens a request of each workload has."""
+        load = self.experiment.load
+        return {name: expected_tokens(workload) for name, workload in load.workloads.items()} if load else {}
+
     @property
     def baseline(self) -> str:
         return self.experiment.baseline
@@ -103,8 +116,7 @@ class Plan:
                 assert load is not None
                 for point in step.points:
                     requests = requests_of(load, point) + load.warmup_requests * (point.concurrency or 1)
-                    tokens = expected_tokens(point.workload)
-                    yield Task(step.entry, point.subject, step.block, "load", requests * tokens)
+                    yield Task(step.entry, point.subject, step.block, "load", requests * self._tokens[point.name])
 
     def key(self, step: Step, subject: str, artifacts: Mapping[str, Artifact]) -> CellKey:
         """The key of one cell: its digest covers all that the result depends on."""
@@ -122,8 +134,8 @@ class Plan:
             depends |= {
                 "engine": experiment.engine.model_dump(mode="json", exclude=_NO_MATTER),
                 # One server serves all windows of a step, so its slots and context depend on all of them.
-                "points": [[other.subject, workload_digest(other.workload)] for other in step.points],
-                "workload": workload_digest(point.workload),
+                "points": [[other.subject, self._digests[other.name]] for other in step.points],
+                "workload": self._digests[point.name],
                 "arrival": load.arrival.model_dump() if point.rate is not None else None,
                 "slo": load.slo.model_dump() if load.slo else None,
                 "requests": load.requests,
