@@ -12,7 +12,7 @@ from quantcheck.engines.base import Dialect, Endpoint
 from quantcheck.engines.fake.engine import FakeServer
 from quantcheck.engines.fake.script import Script
 from quantcheck.errors import MeasurementError, SpecError
-from quantcheck.load.probe import Abilities, probe, vocabulary_of
+from quantcheck.load.probe import TRY_TOKENS, Abilities, probe, vocabulary_of
 from tests.load.scripted import Peer, Server
 
 Reply = Callable[[str, dict[str, Any]], tuple[int, bytes]]
@@ -67,7 +67,7 @@ def test_a_server_that_refuses_ids(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_keep_to_the_length(tmp_path: Path) -> None:
-    script = Script(ttft_s=0.0, itl_s=0.0, ignore_length=True, natural_tokens=2)
+    script = Script(ttft_s=0.0, itl_s=0.0, ignore_length=True, natural_tokens=1)
     with FakeServer(script, log=tmp_path / "log") as engine:
         found = probe(engine.endpoint, ids=True)
     assert (found.ids, found.plain, found.forced) == (True, False, False)
@@ -88,7 +88,7 @@ def test_a_server_that_refuses_more_than_openai_has() -> None:
 def test_a_server_that_refuses_both() -> None:
     def reply(_: str, body: dict[str, Any]) -> tuple[int, bytes]:
         fine = isinstance(body["prompt"], str) and "ignore_eos" not in body
-        return (200, answer(4, ids=False)) if fine else (422, b"no")
+        return (200, answer(TRY_TOKENS, ids=False)) if fine else (422, b"no")
 
     found, server = ask(reply)
     assert (found.ids, found.plain, found.forced, len(found.notes)) == (False, True, True, 2)
@@ -151,9 +151,9 @@ def test_an_error_within_the_answer() -> None:
 
 def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "sesame")
-    _, server = ask(lambda *_: (200, answer(4)), key_variable="SOME_KEY")
+    _, server = ask(lambda *_: (200, answer(TRY_TOKENS)), key_variable="SOME_KEY")
     assert b"Authorization: Bearer sesame" in server.asked[0].head
-    _, server = ask(lambda *_: (200, answer(4)))
+    _, server = ask(lambda *_: (200, answer(TRY_TOKENS)))
     assert b"Authorization" not in server.asked[0].head
 
 
@@ -162,7 +162,7 @@ def test_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    found, _ = ask(lambda *_: (200, answer(4)))
+    found, _ = ask(lambda *_: (200, answer(TRY_TOKENS)))
     assert found.forced
 
 

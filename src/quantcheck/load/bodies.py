@@ -1,18 +1,21 @@
 """What the client sends, by dialect."""
 
+from array import array
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from quantcheck.engines.base import Dialect, Endpoint
 from quantcheck.errors import SpecError
 
+if TYPE_CHECKING:
+    import numpy as np  # the first question to a server does not wait for it
+    from numpy.typing import NDArray
+
 __all__ = ["Prompt", "path", "request_body"]
 
-Prompt = NDArray[np.int32] | str | Sequence[Mapping[str, Any]]
+Prompt = Union["NDArray[np.int32]", "array[int]", str, Sequence[Mapping[str, Any]]]
 """Token ids (int32[n]), text, or a chat's messages (`role`, `content`)."""
 
 _PATHS: dict[Dialect, str] = {
@@ -79,7 +82,7 @@ def request_body(
 
 
 def _prompt(dialect: Dialect, prompt: Prompt) -> dict[str, Any]:
-    if isinstance(prompt, np.ndarray):
+    if not isinstance(prompt, str | Sequence) or isinstance(prompt, array):
         if dialect == "chat":
             raise SpecError("prompt: a chat endpoint takes no token ids; give text or messages, or use completions")
         return {"prompt": prompt.tolist()}

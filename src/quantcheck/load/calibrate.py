@@ -18,6 +18,7 @@ from quantcheck.engines.fake.script import Script
 from quantcheck.load.bodies import path
 from quantcheck.load.build import build_schedule
 from quantcheck.load.client import Traffic, run_schedule
+from quantcheck.load.figures import spread
 from quantcheck.load.records import Record, read_exchange
 from quantcheck.load.sending import Limits
 from quantcheck.load.target import target_of
@@ -101,17 +102,10 @@ def timing_errors(records: Sequence[Record], truths: Sequence[Truth]) -> dict[st
     return {
         "requests": len(ttft),
         "not_in_the_log": missing,
-        "ttft_error": _spread(np.array(ttft)),
-        "itl_error": _spread(np.abs(np.concatenate(gaps))),
-        "server_late": _spread(np.concatenate(late)),
+        "ttft_error": spread(np.array(ttft)),
+        "itl_error": spread(np.abs(np.concatenate(gaps))),
+        "server_late": spread(np.concatenate(late)),
     }
-
-
-def _spread(seconds: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[str, float] | None:
-    if not len(seconds):
-        return None
-    p50, p99 = np.quantile(seconds, [0.5, 0.99])
-    return {"p50": float(p50), "p99": float(p99), "max": float(seconds.max())}
 
 
 def _reads(traffic: Traffic) -> int:

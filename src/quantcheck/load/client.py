@@ -19,6 +19,7 @@ from quantcheck.engines.process import ManagedProcess
 from quantcheck.errors import EngineError, SpecError, StoreError
 from quantcheck.load.decode import read_flights
 from quantcheck.load.exchange import Exchange
+from quantcheck.load.figures import spread
 from quantcheck.load.handover import Board, Job
 from quantcheck.load.schedule import Schedule
 from quantcheck.load.sending import Limits
@@ -227,7 +228,7 @@ def _facts(workers: Sequence[dict[str, Any]], job: Job, start_ns: int) -> dict[s
         "connections": sum(facts["connections"] for facts in workers),
         "resent": sum(facts["resent"] for facts in workers),
         "closed_idle": sum(facts["closed_idle"] for facts in workers),
-        "loop_s": max((facts["loop_s"] for facts in workers), default=0.0),
+        "loop_lag": spread(np.array([lag for facts in workers for lag in facts["lags"]]) / 1e9),
         "clock_steps": sum(facts["clock_steps"] for facts in workers),
         "ended_early": next((facts["ended_early"] for facts in workers if facts["ended_early"]), None),
     }

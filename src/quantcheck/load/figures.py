@@ -20,7 +20,7 @@ from quantcheck.load.intervals import (
 )
 from quantcheck.load.window import Window
 
-__all__ = ["Flow", "Sample", "flows", "in_flight", "littles_law", "rate_intervals", "samples", "throughput"]
+__all__ = ["Flow", "Sample", "flows", "in_flight", "littles_law", "rate_intervals", "samples", "spread", "throughput"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,14 @@ class Flow:
 
     times: FloatArray
     weights: FloatArray
+
+
+def spread(seconds: FloatArray) -> dict[str, float] | None:
+    """p50, p90, p99 and the greatest of `seconds` [n]; None when n = 0."""
+    if not len(seconds):
+        return None
+    p50, p90, p99 = np.quantile(seconds, [0.5, 0.9, 0.99])
+    return {"p50": float(p50), "p90": float(p90), "p99": float(p99), "max": float(seconds.max())}
 
 
 UNTOLD_SHARE = 0.01

@@ -62,9 +62,9 @@ class ResponseEnd:
 
     def feed(self, reads: list[Read]) -> bool:
         """Reads on; whether the response is whole. Raises `httptools.HttpParserError` for what is not HTTP."""
-        for data, _, _ in reads[self._fed :]:
-            self._fed += 1
-            self._parser.feed_data(data)
+        news = [data for data, _, _ in reads[self._fed :]]
+        self._fed = len(reads)
+        self._parser.feed_data(b"".join(news))
         return self.whole
 
     @property

@@ -12,6 +12,8 @@ import mmap
 import time
 from array import array
 from dataclasses import asdict, dataclass, field
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +34,13 @@ FLIGHT_COLUMNS = (
 )
 """`fault`: index into flight.FAULTS, -1 for none; `reads`, `bytes`: how many entries and bytes of the other files."""
 NO_STAMP = bytes(16)
-
+TICK_NS = 20_000_000
+"""How often a worker looks at the clock, its deadlines and the board."""
+BEGIN_APART_NS, BEGIN_WITHIN_NS = 1_000_000, 250_000_000
+"""Streams of a closed loop begin so far apart, all of them within the latter. Begun at once, they would stay in step:
+a server's chunks would come in bursts, to be read one after another."""
+VALUE = itemgetter(2)
+"""Of a piece of ancillary data: (level, type, value)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,10 @@ class Job:
     proxy: str | None = None
     key_variable: str | None = None
     """The environment variable that holds the API key: the key itself is never written anywhere."""
+
+    def begins_ns(self, stream: int, worker: int) -> int:
+        """When the worker's stream sends its first request, after the start: the same for any number of workers."""
+        return (stream * self.workers + worker) * min(BEGIN_APART_NS, BEGIN_WITHIN_NS // self.streams)
 
     def write(self, folder: Path) -> None:
         """Last of all files: a worker that sees it has all it needs."""
@@ -129,7 +141,7 @@ class Request:
 @dataclass(slots=True)
 class Counts:
     """What a worker notes of its own doing. `clocks`: (monotonic, realtime) in ns, read together all through the run;
-    `loop_ns`: the longest time between two looks at the clock that should have been a tick apart."""
+    `lags`: by how many ns each tick came late."""
 
     connections: int = 0
     closed_idle: int = 0
@@ -137,8 +149,8 @@ class Counts:
     resent: set[int] = field(default_factory=set)
     details: dict[int, str] = field(default_factory=dict)
     clocks: list[tuple[int, int]] = field(default_factory=list)
-    loop_ns: int = 0
-    _last_ns: int = 0
+    lags: list[int] = field(default_factory=list)
+    _tick_ns: int = 0
     _silent: int = 0
     _answered_ns: int = 0
 
@@ -156,10 +168,12 @@ class Counts:
             return None
         return f"{self._silent} requests in a row got no whole answer within {job.request_timeout_s:g} s each"
 
-    def longest_loop(self, now_ns: int) -> None:
-        if self._last_ns:
-            self.loop_ns = max(self.loop_ns, now_ns - self._last_ns)
-        self._last_ns = now_ns
+    def tick(self, now_ns: int) -> None:
+        """Notes how late the loop came to this tick, and both clocks."""
+        if self._tick_ns:
+            self.lags.append(max(0, now_ns - self._tick_ns - TICK_NS))
+        self._tick_ns = now_ns
+        self.read_clocks()
 
     def read_clocks(self) -> None:
         """Of three tries the pair that was read in the shortest time."""
@@ -185,17 +199,20 @@ class Harvest:
         """Packs one flight."""
         if flight.detail:
             counts.details[flight.request] = flight.detail
-        reads = flight.reads
-        data = b"".join([read for read, _, _ in reads])
+        data, stamps, controls = zip(*flight.reads, strict=True) if flight.reads else ((), (), ())
+        kernel = b"".join(map(VALUE, chain.from_iterable(controls)))
+        if len(kernel) != len(NO_STAMP) * len(controls):  # the kernel left some without
+            kernel = b"".join([control[0][2] if control else NO_STAMP for control in controls])
+        content = b"".join(data)
         self.flights.extend((
             flight.request, flight.stream, flight.phase, flight.connected_ns, flight.sent_ns, flight.end_ns,
             -1 if flight.fault is None else FAULTS.index(flight.fault), flight.request in counts.resent,
-            len(reads), len(data),
+            len(data), len(content),
         ))
-        self.stamps.extend([stamp for _, stamp, _ in reads])
-        self.lengths.extend([len(read) for read, _, _ in reads])
-        self.kernel.append(b"".join([control[0][2] if control else NO_STAMP for _, _, control in reads]))
-        self.data.append(data)
+        self.stamps.extend(stamps)
+        self.lengths.extend(map(len, data))
+        self.kernel.append(kernel)
+        self.data.append(content)
 
     def write(self, folder: Path, worker: int, facts: dict[str, Any]) -> None:
         for name, content in (("flights", self.flights), ("stamps", self.stamps), ("lengths", self.lengths)):

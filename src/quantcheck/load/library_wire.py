@@ -13,17 +13,18 @@ from typing import Any
 import aiohttp
 
 from quantcheck.load.flight import Fault, Flight
-from quantcheck.load.handover import MEASURED, TAIL, Board, Counts, Harvest, Job, Request
+from quantcheck.load.handover import MEASURED, TAIL, TICK_NS, Board, Job, Request
+from quantcheck.load.sender import Sender
 
 __all__ = ["LibraryWire"]
 
-TICK_S = 0.02
+TICK_S = TICK_NS / 1e9
 
 clock = time.monotonic_ns
 
 
-class LibraryWire:
-    """Sends the requests of one worker by aiohttp. Arguments as for `wire.Wire`."""
+class LibraryWire(Sender):
+    """The loop of aiohttp."""
 
     transport = "aiohttp (HTTPS or a proxy): user-space stamps"
 
@@ -31,17 +32,12 @@ class LibraryWire:
         self, job: Job, worker: int, board: Board, warmup: list[deque[Request]], measured: deque[Request],
         tail: deque[Request],
     ) -> None:
-        self._job, self._worker, self._board = job, worker, board
-        self._warmup, self._measured, self._tail = warmup, measured, tail
-        self._left = self._waiting = sum(request.phase == MEASURED for request in measured)
+        super().__init__(job, worker, board, warmup, measured, tail)
+        self._waiting = self._left
         self._url = f"{'https' if job.secure else 'http'}://{job.headers['Host']}{job.path}"
-        self._sent = self._done = self._failed = 0
         self._time_over = False
-        self.harvest = Harvest()
-        self.counts = Counts()
 
     def run(self) -> None:
-        """Runs until the last measured request of all workers is over, or the load is stopped."""
         asyncio.run(self._run())
 
     async def _run(self) -> None:
@@ -51,7 +47,7 @@ class LibraryWire:
             connector=aiohttp.TCPConnector(limit=0), timeout=timeout, trace_configs=[self._tracing()],
             skip_auto_headers=["Accept-Encoding"],
         ) as session:
-            await asyncio.sleep(max(0.0, (self._board.start_ns - clock()) / 1e9))
+            await self._until(0)
             if self._job.streams:
                 work = [self._stream(session, k) for k in range(len(self._warmup))]
             else:
@@ -69,11 +65,8 @@ class LibraryWire:
         end = time.monotonic() + job.run_timeout_s
         horizon = time.monotonic() + job.duration_s if job.duration_s else None
         while not board.stop and not self._over() and not all(task.done() for task in tasks):
-            self.counts.longest_loop(clock())
-            self.counts.read_clocks()
-            for column, value in (("sent", self._sent), ("done", self._done), ("failed", self._failed),
-                                  ("left", self._left), ("busy", self._sent - self._done)):
-                board.put(self._worker, column, value)
+            self.counts.tick(clock())
+            self._tell()
             if horizon is not None and time.monotonic() > horizon:
                 self._left -= len(self._measured) if job.streams else self._waiting
                 self._measured.clear()
@@ -84,10 +77,6 @@ class LibraryWire:
             elif reason := self.counts.silence(job):
                 self._end_early(reason)
             await asyncio.sleep(TICK_S)
-
-    def _end_early(self, reason: str) -> None:
-        self.counts.ended_early = reason
-        self._board.stop = True
 
     def _tracing(self) -> aiohttp.TraceConfig:
         """Tells a request whether it has a kept connection, and counts those that are opened."""
@@ -102,13 +91,8 @@ class LibraryWire:
         tracing.on_connection_create_start.append(opened)
         return tracing
 
-    def _over(self) -> bool:
-        if self._left > 0:
-            return False
-        self._board.put(self._worker, "left", 0)
-        return self._board.total("left") == 0
-
     async def _stream(self, session: aiohttp.ClientSession, k: int) -> None:
+        await self._until(self._job.begins_ns(k, self._worker))
         while queue := self._warmup[k] or self._measured or self._tail:
             request = queue.popleft()
             request.stream = k * self._job.workers + self._worker
@@ -117,10 +101,14 @@ class LibraryWire:
                 return
 
     async def _at(self, session: aiohttp.ClientSession, request: Request) -> None:
-        await asyncio.sleep(max(0.0, (self._board.start_ns + request.due_ns - clock()) / 1e9))
+        await self._until(request.due_ns)
         if self._left if request.phase == TAIL else not self._time_over:
             self._waiting -= request.phase == MEASURED
             await self._send(session, request)
+
+    async def _until(self, after_ns: int) -> None:
+        """Waits until so long after the start."""
+        await asyncio.sleep(max(0.0, (self._board.start_ns + after_ns - clock()) / 1e9))
 
     async def _send(self, session: aiohttp.ClientSession, request: Request) -> Fault | None:
         head, body = request.parts
@@ -142,10 +130,7 @@ class LibraryWire:
             raise
         finally:
             flight.end_ns = clock()
-            self._left -= flight.phase == MEASURED
-            self._done += 1
-            self._failed += flight.fault is not None
-            self.counts.over(flight)
+            self._ended(flight)
             self.harvest.add(flight, self.counts)
         return flight.fault
 

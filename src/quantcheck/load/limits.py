@@ -8,7 +8,7 @@ window of a dozen requests has and no median shows; of fewer than 50 reads nothi
 - the requests took over 1% longer to send than to fall due (100 requests or more): the offered rate was not reached;
 - read lag (from the kernel's receive stamp to our reading), p99 above 10 ms and above 5% of the median end to end: the
   process did not get to its sockets;
-- event-loop lag, p99 above 10 ms, where the run measured it;
+- event-loop lag (of a tick of 20 ms), with the same bounds: the process did not run;
 - over 10% of the chunks read together with the one before, unless the kernel's stamps show that this was the server's
   doing: a p99 of the read lag below a tenth of the median time between reads;
 - concurrency held below 90% of what was asked for, though every request ended well: streams waited for the client;
@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from quantcheck.load.columns import Columns, FloatArray, IntArray
+from quantcheck.load.columns import Columns, IntArray
+from quantcheck.load.figures import spread
 from quantcheck.load.records import Record
 from quantcheck.load.window import Window
 
@@ -49,7 +50,7 @@ def client_figures(
         "stamps": {kind: sum(r.stamps == kind for r in own if r.answer.chunks) for kind in ("kernel", "user")},
         "coalesced": _coalesced(load, window),
         "reads": sum(len(record.exchange.user_ns) for record in own),
-        "read_lag": _spread(lags),
+        "read_lag": spread(lags / 1e9),
         "read_gap": float(np.median(gaps)) / 1e9 if len(gaps) else None,
         "schedule_lag": None, "sending": None,
         "chunks_per_s": None,
@@ -57,7 +58,7 @@ def client_figures(
     }
     if load.open_loop and window.own.any():
         due, sent = load.due[window.own], load.sent[window.own]
-        figures["schedule_lag"] = _spread(sent - due)
+        figures["schedule_lag"] = spread((sent - due) / 1e9)
         if np.ptp(sent):
             figures["sending"] = {"requests": len(due), "rate_over_due": float(np.ptp(due) / np.ptp(sent))}
     if window.length_s > 0:
@@ -76,14 +77,6 @@ def _reads(own: Sequence[Record]) -> tuple[IntArray, IntArray]:
     return np.concatenate(lags), np.concatenate(gaps)
 
 
-def _spread(ns: IntArray) -> dict[str, float] | None:
-    if not len(ns):
-        return None
-    seconds: FloatArray = ns / 1e9
-    p50, p90, p99 = np.quantile(seconds, [0.5, 0.9, 0.99])
-    return {"p50": float(p50), "p90": float(p90), "p99": float(p99), "max": float(seconds.max())}
-
-
 def _coalesced(load: Columns, window: Window) -> float | None:
     """Share of chunks, after each request's first, that were read together with the one before.
 
@@ -99,8 +92,8 @@ def _coalesced(load: Columns, window: Window) -> float | None:
 def client_limits(result: Mapping[str, Any]) -> list[str]:
     """Reasons why the window of `result` shows the client rather than the server; none: it is valid.
 
-    Reads `result["client"]`, to which the run may add `loop_lag` (p50, p99, max in s), `metrics`, `concurrency` and
-    `outcomes`. Where a figure is missing its bound is not judged.
+    Reads `result["client"]`, to which the run adds `loop_lag`, `metrics`, `concurrency` and `outcomes`. Where a figure
+    is missing its bound is not judged.
     """
     client, metrics = result["client"], result["metrics"]
     reasons: list[str] = []

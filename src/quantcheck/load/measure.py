@@ -13,7 +13,8 @@ from quantcheck.load.bodies import path
 from quantcheck.load.build import POISSON, build_schedule
 from quantcheck.load.client import Pulse, Traffic, run_schedule
 from quantcheck.load.prompts import load_tokenizer
-from quantcheck.load.records import Record, Table, read_exchange, tables
+from quantcheck.load.raw import Table, tables
+from quantcheck.load.records import Record, read_exchange
 from quantcheck.load.schedule import Schedule
 from quantcheck.load.sending import Sending
 from quantcheck.load.summary import summarize
@@ -123,10 +124,9 @@ def _client(traffic: Traffic, summary: dict[str, Any]) -> dict[str, Any]:
     tokens = sum(1 for exchange in traffic.exchanges for _ in exchange.pieces)
     return {
         **{key: facts[key] for key in ("transport", "workers", "cpu_s", "wall_s", "connections", "resent",
-                                       "clock_steps", "interrupted")},
+                                       "loop_lag", "clock_steps", "interrupted")},
         "all_reads": tokens,
         "cpu_s_per_1000_reads": 1e3 * facts["cpu_s"] / tokens if tokens else None,
-        "longest_loop_s": facts["loop_s"],
     }
 
 

@@ -5,11 +5,10 @@ import json
 import os
 import urllib.error
 import urllib.request
+from array import array
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from quantcheck.engines.base import Endpoint
 from quantcheck.errors import MeasurementError, SpecError
@@ -20,7 +19,7 @@ from quantcheck.load.target import target_of
 __all__ = ["Abilities", "probe", "vocabulary_of"]
 
 TIMEOUT_S = 60.0
-TRY_TOKENS = 4
+TRY_TOKENS = 2
 SOME_TEXT = "one two three four"
 
 
@@ -48,7 +47,7 @@ def probe(endpoint: Endpoint, *, ids: bool, key_variable: str | None = None) -> 
                                       for plain in ((False,) if endpoint.dialect == "llama-server" else (False, True))]
     said = ""
     for with_ids, plain in forms:
-        prompt: Prompt = np.arange(10, 10 + TRY_TOKENS, dtype=np.int32) if with_ids else SOME_TEXT
+        prompt: Prompt = array("i", range(10, 10 + TRY_TOKENS)) if with_ids else SOME_TEXT
         body = request_body(endpoint, prompt, TRY_TOKENS, plain=plain)
         status, text = _post(endpoint, body, key_variable)
         if status == 200:

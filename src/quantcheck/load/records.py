@@ -1,10 +1,10 @@
 """What is kept of every request: its exchange, the answer read, and a verdict on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from quantcheck.load.tokens import EXACT
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["OUTCOMES", "Exchange", "Outcome", "Phase", "Record", "Table", "read_exchange", "tables"]
+__all__ = ["OUTCOMES", "Exchange", "Outcome", "Phase", "Record", "read_exchange"]
 
 Outcome = Literal[
     "ok", "refused", "reset", "cut", "incomplete", "rate_limited", "server_error", "client_error", "error_event",
@@ -40,7 +40,6 @@ OUTCOMES: dict[Outcome, str] = {
     "stalled": "the answer stood still until the deadline",
     "cancelled": "the run ended first",
 }
-Table = dict[str, NDArray[Any]]
 
 ENDED_BY_MODEL = frozenset({"stop", "tool_calls", "function_call", "eos_token"})
 
@@ -187,46 +186,3 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
         return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])).total_seconds())
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-
-
-def tables(records: Sequence[Record], zero_ns: int) -> dict[str, Table]:
-    """`requests` and `chunks`, times in s after `zero_ns`; NaN where there is none. `status` 0: no response head.
-
-    Requests of all phases are kept: throughput counts every token that arrived in the window. `at_s` and
-    `first_s`, `last_s` go by the best stamps of each answer (`Record.stamps`).
-    """
-    exchanges = [record.exchange for record in records]
-    counts = np.array([len(record.answer.chunks) for record in records], np.int64)
-    index = np.array([exchange.request for exchange in exchanges], np.int32)
-    requests: Table = {
-        "request": index,
-        "stream": np.array([exchange.stream for exchange in exchanges], np.int32),
-        "phase": np.array([exchange.phase for exchange in exchanges], object),
-        "prompt_tokens": np.array([record.prompt_tokens for record in records], np.int32),
-        "output_tokens": np.array([record.output_tokens for record in records], np.int32),
-        "due_s": _seconds([exchange.due_ns for exchange in exchanges], zero_ns),
-        "sent_s": _seconds([exchange.sent_ns for exchange in exchanges], zero_ns),
-        "first_s": _seconds([record.first_ns for record in records], zero_ns),
-        "last_s": _seconds([record.last_ns for record in records], zero_ns),
-        "end_s": _seconds([exchange.end_ns for exchange in exchanges], zero_ns),
-        "status": np.array([exchange.status or 0 for exchange in exchanges], np.int32),
-        "outcome": np.array([record.outcome for record in records], object),
-        "detail": np.array([record.detail for record in records], object),
-    }
-    kernel = _joined([record.kernel_stamps_ns for record in records], np.int64)
-    chunks: Table = {
-        "request": np.repeat(index, counts),
-        "at_s": (_joined([record.stamps_ns for record in records], np.int64) - zero_ns) / 1e9,
-        "user_at_s": (_joined([record.user_stamps_ns for record in records], np.int64) - zero_ns) / 1e9,
-        "kernel_at_s": np.where(kernel > 0, (kernel - zero_ns) / 1e9, np.nan),
-        "tokens": _joined([record.chunk_tokens for record in records], np.int32),
-    }
-    return {"requests": requests, "chunks": chunks}
-
-
-def _joined(arrays: Sequence[NDArray[Any]], kind: type[np.int32] | type[np.int64]) -> NDArray[Any]:
-    return np.concatenate(arrays) if arrays else np.empty(0, kind)
-
-
-def _seconds(times_ns: Sequence[int | None], zero_ns: int) -> NDArray[np.float64]:
-    return np.array([np.nan if ns is None else (ns - zero_ns) / 1e9 for ns in times_ns], np.float64)

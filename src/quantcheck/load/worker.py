@@ -22,7 +22,7 @@ from quantcheck.load.handover import MEASURED, REQUEST_COLUMNS, WARMUP, Board, J
 from quantcheck.load.wire import Wire
 
 if TYPE_CHECKING:
-    from quantcheck.load.library_wire import LibraryWire
+    from quantcheck.load.sender import Sender
 
 __all__ = ["EXIT_NO_ROOM", "main"]
 
@@ -67,7 +67,7 @@ def _requests(job: Job, folder: Path, worker: int) -> tuple[list[deque[Request]]
     return warmup, measured, tail
 
 
-def _wire(job: Job) -> type[Wire] | type["LibraryWire"]:
+def _wire(job: Job) -> type["Sender"]:
     """Our own loop, or a library's where ours cannot go; that takes a while to import."""
     if not (job.secure or job.proxy):
         return Wire
@@ -113,7 +113,7 @@ def main(argv: list[str]) -> int:
         "wall_s": time.monotonic() - began,
         "connections": counts.connections,
         "resent": len(counts.resent),
-        "loop_s": counts.loop_ns / 1e9,
+        "lags": counts.lags,
         "closed_idle": counts.closed_idle,
         "ended_early": counts.ended_early,
         "clocks": counts.clocks,

@@ -11,9 +11,6 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 import quantcheck
 from quantcheck.engines.base import Dialect, Endpoint
 from quantcheck.errors import SpecError
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     # Loaded while the server is being asked.
     from quantcheck.load.client import Pulse
     from quantcheck.load.measure import LoadResult
+    from quantcheck.load.raw import Table
     from quantcheck.load.search import Observation
     from quantcheck.report.load import LoadPoint, LoadReport
 
@@ -76,10 +74,9 @@ class Loaded:
     """The report, and the raw chunks of all its loads as one table."""
 
     report: "LoadReport"
-    raw: dict[str, NDArray[Any]]
+    raw: "Table"
 
 
-Columns = Mapping[str, NDArray[Any]]
 Show = Callable[[str, "Pulse | None", Sequence["LoadPoint"]], None]
 """Called with the load's name, how far it is (None: something else is being done), and the loads that are done."""
 
@@ -107,6 +104,7 @@ def run_load(settings: LoadSettings, show: Show, command: str | None = None) -> 
             raise
         interrupted = True
     assert run.abilities is not None
+    from quantcheck.load.raw import raw_table
     from quantcheck.report.load import LoadReport
 
     report = LoadReport(
@@ -123,7 +121,7 @@ def run_load(settings: LoadSettings, show: Show, command: str | None = None) -> 
         search=search,
         interrupted=interrupted,
     )
-    return Loaded(report, _raw(run.points, run.tables))
+    return Loaded(report, raw_table([point.name for point in run.points], run.tables))
 
 
 class _Run:
@@ -137,7 +135,7 @@ class _Run:
         self.notes: list[str] = [] if target.plain else [
             f"{'HTTPS' if target.secure else 'a proxy'}: a library client is used, with user-space stamps"]
         self.points: list[LoadPoint] = []
-        self.tables: list[Mapping[str, Columns]] = []
+        self.tables: list[Mapping[str, Table]] = []
         self.vocab_size = settings.vocab_size
 
     def prepare(self) -> None:
@@ -302,27 +300,3 @@ def _told(settings: LoadSettings) -> dict[str, Any]:
         "concurrency": list(settings.concurrency),
         "rate": list(settings.rate),
     }
-
-
-def _raw(points: Sequence["LoadPoint"], tables: Sequence[Mapping[str, Columns]]) -> dict[str, NDArray[Any]]:
-    """One row for each chunk, with its request's columns; a request without chunks has one row, times NaN, tokens 0.
-
-    `at_s` and the other times are s after the beginning of the load's window.
-    """
-    columns: dict[str, list[NDArray[Any]]] = {}
-    for number, (point, found) in enumerate(zip(points, tables, strict=True)):
-        requests, chunks = found["requests"], found["chunks"]
-        place = {request: row for row, request in enumerate(requests["request"].tolist())}
-        rows = np.array([place[request] for request in chunks["request"].tolist()], np.int64)
-        silent = np.setdiff1d(np.arange(len(requests["request"])), rows)
-        both = np.concatenate([rows, silent])
-        part: dict[str, NDArray[Any]] = {
-            "load": np.full(len(both), point.name, object), "window": np.full(len(both), number, np.int32)}
-        part |= {name: requests[name][both] for name in ("request", "stream", "phase", "outcome", "prompt_tokens",
-                                                         "output_tokens", "due_s", "sent_s", "end_s", "status")}
-        for name in ("at_s", "user_at_s", "kernel_at_s"):
-            part[name] = np.concatenate([chunks[name], np.full(len(silent), np.nan)])
-        part["tokens"] = np.concatenate([chunks["tokens"], np.zeros(len(silent), np.int32)])
-        for name, values in part.items():
-            columns.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in columns.items()}
