@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from quantcheck.spec.load import Load
+from quantcheck.spec.load import SLO, Load
 from quantcheck.spec.part import Name, Part
+from quantcheck.spec.policy import Policy
 
 __all__ = [
     "AGAIN",
@@ -16,8 +17,6 @@ __all__ = [
     "Experiment",
     "FakeEngine",
     "LlamaCppEngine",
-    "Margin",
-    "Policy",
     "Quality",
     "Quantize",
     "TextSuite",
@@ -113,18 +112,6 @@ class Quality(Part):
         return self
 
 
-class Margin(Part):
-    """The loss or slowdown that does not matter."""
-
-    accuracy_pp: PositiveFloat = Field(1.0, description="percentage points")
-    throughput_ratio: PositiveFloat = Field(0.05, description="0.05: within 5% is the same speed")
-    perplexity_ratio: PositiveFloat = Field(0.01, description="0.01: 1% more perplexity does not matter")
-
-
-class Policy(Part):
-    margin: Margin = Margin()
-
-
 class Experiment(Part):
     """One comparison: a model, its variants, an engine, and what is measured."""
 
@@ -150,4 +137,22 @@ class Experiment(Part):
             raise ValueError("nothing to measure: give `load:` (speed), `quality:`, or both")
         if self.quality is not None and self.engine.kind == "fake":
             raise ValueError("the fake engine has no model to score; leave `quality:` out")
+        self._policy_fits()
         return self
+
+    def _policy_fits(self) -> None:
+        policy, subjects = self.policy, [] if self.quality is None else [*self.quality.suites, *self.quality.texts]
+        for task in policy.margin.tasks:
+            if task not in subjects:
+                raise ValueError(f"policy.margin.tasks: {task!r} is no suite of this experiment "
+                                 f"({', '.join(subjects) or 'it has none'})")
+        for name in policy.price.gpus if policy.price else ():
+            if name not in self.variants:
+                raise ValueError(f"policy.price.gpus: {name!r} is no variant ({', '.join(self.variants)})")
+        if policy.slo and self.load and self.load.slo and policy.slo != self.load.slo:
+            raise ValueError("policy.slo and load.slo differ; give one of them")
+
+    @property
+    def slo(self) -> SLO | None:
+        """What a good answer is, wherever it was given."""
+        return self.policy.slo or (self.load.slo if self.load else None)
