@@ -1,0 +1,46 @@
+"""What vLLM's log tells of a start; the logs are of real starts, progress bars and paths taken out."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantcheck.engines.vllm_log import vllm_facts
+
+LOGS = Path(__file__).with_name("logs")
+
+
+def read(name: str) -> str:
+    return (LOGS / name).read_text(encoding="utf-8")
+
+
+def test_a_start_on_a_gpu() -> None:
+    found = vllm_facts(read("vllm-0.25.1-h200-fp16.txt"))
+    sizes = found.pop("graph_sizes")
+    assert (len(sizes), sizes[:3], sizes[-1]) == (51, [1, 2, 4], 512)
+    assert found == {
+        "vllm": "0.25.1", "dtype": "float16", "quantization": None, "kv_cache_dtype": "auto", "tensor_parallel": 1,
+        "prefix_caching": False, "chunked_prefill": True, "attention_backend": "FLASH_ATTN", "flash_attention": 3,
+        "weights_bytes": round(13.51 * 2**30), "kv_cache_bytes": round(113.95 * 2**30), "kv_cache_tokens": 933_472,
+        "graphs_bytes": round(0.59 * 2**30), "compile_s": 25.26,
+    }
+
+
+def test_a_start_on_a_cpu() -> None:
+    assert vllm_facts(read("vllm-0.32.0-cpu-bf16.txt")) == {
+        "vllm": "0.32.0", "dtype": "bfloat16", "quantization": None, "kv_cache_dtype": "auto", "tensor_parallel": 1,
+        "prefix_caching": True, "chunked_prefill": True, "kv_cache_tokens": 262_144,
+    }
+
+
+def test_kernels_by_layer() -> None:
+    log = ("(EngineCore pid=1) INFO 11-25 02:13:14 [__init__.py:12] Using MacheteLinearKernel for "
+           "CompressedTensorsWNA16\n(EngineCore pid=1) INFO 11-25 [x.py:1] Selected CutlassFP8ScaledMMLinearKernel for "
+           "CompressedTensorsW8A8Fp8\n")
+    assert vllm_facts(log) == {"kernels": {"CompressedTensorsWNA16": "MacheteLinearKernel",
+                                           "CompressedTensorsW8A8Fp8": "CutlassFP8ScaledMMLinearKernel"}}
+
+
+@given(st.text())
+def test_any_text_is_read(log: str) -> None:
+    vllm_facts(log)
