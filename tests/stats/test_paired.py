@@ -8,7 +8,7 @@ from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar
 
 from quantcheck.stats import count_flips, mcnemar_p, score_interval
-from quantcheck.stats.paired import FEWEST_GROUPS, clustered_se, design_effect, score_z
+from quantcheck.stats.paired import score_z
 
 Z = 1.959963984540054
 COUNTS = st.integers(0, 60)
@@ -99,29 +99,10 @@ def test_score_interval_covers_at_small_counts() -> None:
     assert np.mean(inside) >= 0.93
 
 
-def test_clustered_se_is_the_ordinary_one_for_single_items_and_grows_with_copies() -> None:
-    rng = np.random.RandomState(3)
-    single = rng.choice([-1.0, 0.0, 1.0], 400, p=[0.1, 0.85, 0.05])
-    names = [str(i) for i in range(400)]
-    assert clustered_se(single, names) == pytest.approx(stats.sem(single), rel=1e-12)
-    copied = clustered_se(np.repeat(single, 5), [name for name in names for _ in range(5)])
-    assert copied == pytest.approx(stats.sem(single), rel=1e-12)
-
-
-def test_design_effect_needs_real_groups() -> None:
-    rng = np.random.RandomState(4)
-    baseline = np.ones(1_000, dtype=np.bool_)
-    bad_groups = np.repeat(rng.uniform(size=100) < 0.05, 10)
-    variant = ~bad_groups
-    groups = [str(i // 10) for i in range(1_000)]
-    effect, count = design_effect(baseline, variant, groups)
-    assert count == 100
-    assert effect == pytest.approx(10, rel=0.05)  # whole groups flip: ten items tell as much as one
-    # Flips spread more evenly than chance would: no credit is given for it.
-    even = np.arange(1_000) % 10 != 0
-    assert design_effect(baseline, even, groups) == (1.0, 100)
-    assert design_effect(baseline, variant, None) == (1.0, None)
-    assert design_effect(baseline, variant, [str(i) for i in range(1_000)]) == (1.0, None)
-    few = [str(i % (FEWEST_GROUPS - 1)) for i in range(1_000)]
-    assert design_effect(baseline, variant, few) == (1.0, None)
-    assert design_effect(baseline, baseline, groups) == (1.0, 100)
+def test_score_takes_arrays_and_an_end_of_its_own() -> None:
+    counts = [(0, 0, 50), (3, 9, 200), (0, 20, 20), (7, 0, 7)]
+    gained, lost, n = (np.array(column) for column in zip(*counts, strict=True))
+    assert score_z(gained, lost, n, -0.02) == pytest.approx([float(score_z(*one, -0.02)) for one in counts])
+    low, high = score_interval(3, 9, 200, Z, 1.0)
+    assert low == score_interval(3, 9, 200, Z)[0]
+    assert high == score_interval(3, 9, 200, 1.0)[1]

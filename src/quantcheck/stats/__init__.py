@@ -1,5 +1,7 @@
 """Statistics: arrays in, numbers and verdict words out. Pure: no files, no clocks, no global state."""
 
+from quantcheck.stats.capacity import Crossing, crossing, interpolated, summarize_crossings
+from quantcheck.stats.drift import invalid_blocks, mean_by_block, trend_floor
 from quantcheck.stats.interval import Interval, ratio_of_sums, t_interval
 from quantcheck.stats.loglik import (
     TokenUnits,
@@ -26,11 +28,12 @@ from quantcheck.stats.planning import (
     requests_for_percentile,
     supported_percentile,
 )
-from quantcheck.stats.ratio import Ratio, block_log_ratios, geometric_mean, ratio_interval, speed_ratio
+from quantcheck.stats.ratio import Ratio, block_log_ratios, geometric_mean, pooled, ratio_interval, speed_ratio
 from quantcheck.stats.speed import SpeedVerdict, SpeedWord, above_noise, blocks_to_settle, judge_speed
 
 __all__ = [
     "PERCENTILE_SUPPORT",
+    "Crossing",
     "Flips",
     "Interval",
     "PairedResult",
@@ -45,24 +48,31 @@ __all__ = [
     "blocks_to_settle",
     "compare_items",
     "count_flips",
+    "crossing",
     "geometric_mean",
     "holm",
+    "interpolated",
+    "invalid_blocks",
     "items_for_noninferiority",
     "items_to_detect",
     "judge_perplexity",
     "judge_speed",
     "judge_tasks",
     "mcnemar_p",
+    "mean_by_block",
     "minimum_detectable_difference",
     "perplexity",
     "perplexity_ratio",
+    "pooled",
     "ratio_interval",
     "ratio_of_sums",
     "requests_for_percentile",
     "score_interval",
     "speed_ratio",
+    "summarize_crossings",
     "supported_percentile",
     "t_interval",
     "token_mean",
     "token_units",
+    "trend_floor",
 ]

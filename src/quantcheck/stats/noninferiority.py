@@ -15,8 +15,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from quantcheck.stats.distributions import binomial_cdf, t_cdf, t_quantile
-from quantcheck.stats.paired import Flips, count_flips, design_effect, mcnemar_p, score_interval, score_z
+from quantcheck.stats.clusters import clustering
+from quantcheck.stats.distributions import binomial_cdf
+from quantcheck.stats.draws import DrawsResult
+from quantcheck.stats.paired import Flips, count_flips, mcnemar_p
 from quantcheck.stats.planning import items_for_noninferiority, items_to_detect
 from quantcheck.stats.speed import above_noise
 
@@ -47,6 +49,16 @@ class PairedResult:
     design_effect: float
     groups: int | None
 
+    @property
+    def delta(self) -> float:
+        """Change of accuracy, as a fraction."""
+        return self.flips.delta
+
+    @property
+    def item_spread(self) -> float:
+        """psi, with one flip more than was seen: zero seen is not zero."""
+        return (self.flips.lost + self.flips.gained + 1) / (self.flips.n + 2)
+
 
 @dataclass(frozen=True, slots=True)
 class QualityVerdict:
@@ -74,19 +86,15 @@ def compare_items(
     Raises `ValueError` when the two cannot be paired.
     """
     flips = count_flips(baseline, variant)
-    effect, count = design_effect(baseline, variant, groups)
-    gained, lost, n = flips.gained / effect, flips.lost / effect, flips.n / effect
-    # Student's t on the groups when they are the unit; the normal quantile is its limit.
-    freedom = np.inf if count is None else count - 1
-    two, one = (float(t_quantile(q, freedom)) for q in (0.975, 0.95))
-    low, high = score_interval(gained, lost, n, two)
-    lower, upper = score_interval(gained, lost, n, one)
-    p_safe = t_cdf(-score_z(gained, lost, n, -margin), freedom)
+    found = clustering(variant.astype(np.float64) - baseline, groups)
+    counts = flips.gained, flips.lost, flips.n
+    low, high = found.interval(*counts, 0.975)
+    lower, upper = found.interval(*counts, 0.95)
+    p_safe = float(found.p_below(*counts, -margin))
     p_exact = binomial_cdf(flips.gained, flips.gained + flips.lost, 0.5)
-    p_score = t_cdf(score_z(gained, lost, n, 0.0), freedom)
-    p_harmed = p_exact if count is None else max(p_exact, p_score)
+    p_harmed = p_exact if found.groups is None else max(p_exact, float(found.p_above(*counts, 0.0)))
     p = mcnemar_p(flips.lost, flips.gained)
-    return PairedResult(flips, margin, low, high, lower, upper, p, p_safe, p_harmed, effect, count)
+    return PairedResult(flips, margin, low, high, lower, upper, p, p_safe, p_harmed, found.effect, found.groups)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -100,7 +108,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def judge_tasks(
-    results: Mapping[str, PairedResult],
+    results: Mapping[str, PairedResult | DrawsResult],
     *,
     alpha: float = 0.05,
     floors: Mapping[str, float] | None = None,
@@ -119,7 +127,7 @@ def judge_tasks(
             verdicts[name] = QualityVerdict("safe", safe[name], harm[name])
             continue
         if harm[name] <= alpha:
-            if above_noise(result.flips.delta, (floors or {}).get(name)):
+            if above_noise(result.delta, (floors or {}).get(name)):
                 verdicts[name] = QualityVerdict("harmed", safe[name], harm[name])
                 continue
             reason = "not above the noise floor: the baseline against itself differs as much"
@@ -130,14 +138,13 @@ def judge_tasks(
     return verdicts
 
 
-def _more_items(result: PairedResult, alpha: float) -> int | None:
+def _more_items(result: PairedResult | DrawsResult, alpha: float) -> int | None:
     """Items beyond those there are that settle it, with 80% power, if the rates stay what they are."""
-    flips = result.flips
-    psi = (flips.lost + flips.gained + 1) / (flips.n + 2)  # one flip more: zero seen is not zero
-    needs = [items_for_noninferiority(psi, result.margin, delta=flips.delta, alpha=alpha)]
-    if flips.delta < 0:
-        needs.append(items_to_detect(psi, flips.delta, alpha=alpha))
+    n, psi, delta = result.flips.n, result.item_spread, result.delta
+    needs = [items_for_noninferiority(psi, result.margin, delta=delta, alpha=alpha)]
+    if delta < 0:
+        needs.append(items_to_detect(psi, delta, alpha=alpha))
     needed = min(needs) * result.design_effect
     if needed > MOST_ITEMS:
         return None
-    return int(np.ceil(max(needed, 1.1 * flips.n))) - flips.n
+    return int(np.ceil(max(needed, 1.1 * n))) - n
