@@ -235,3 +235,14 @@ def test_counts_do_not_depend_on_how_the_bytes_were_cut(sizes: list[int], places
     found = read_stream(dialect, pieces)
     assert (found.tokens, found.error, found.done) == (total, None, True)
     assert [tokens for _, tokens in found.chunks] == [size for size in sizes if size]
+
+
+def test_tokens_from_the_prompt_cache_are_told() -> None:
+    usage = {**USAGE, "prompt_tokens_details": {"cached_tokens": 16}}
+    told = stream(delta(content="a"), {"choices": [], "usage": usage}, "[DONE]")
+    assert read_stream("chat", told).cached_tokens == 16
+    end = llama("", 1, tokens=[], stop=True, stop_type="limit", timings={"cache_n": 0, "prompt_n": 8})
+    assert read_stream("llama-server", stream(llama("a", 1, tokens=[1]), end)).cached_tokens == 0
+    assert read_stream("chat", stream(delta(content="a"), {"choices": [], "usage": USAGE})).cached_tokens is None
+    odd = {**USAGE, "prompt_tokens_details": {"cached_tokens": -1}}
+    assert read_stream("chat", stream(delta(content="a"), {"choices": [], "usage": odd})).error_kind == "garbage"

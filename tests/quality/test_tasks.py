@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-from quantcheck.engines.scorer import LogLikelihood
+from quantcheck.engines.scorer import LogLikelihood, Seeded
 from quantcheck.ggml.model import Model
 from quantcheck.ggml.vocabulary import Vocabulary
-from quantcheck.quality import tasks
 from quantcheck.quality.suites import ChoiceTask, GenerationTask, Item, load_suites
-from quantcheck.quality.tasks import answer_choices, answer_generation
-from quantcheck.spec.experiment import Quality
+from quantcheck.quality.tasks import Drawing, answer_choices, answer_generation
+from quantcheck.spec.experiment import Quality, Sampling
 from quantcheck.variants.artifact import Artifact
 from tests.ggml.tiny import TinyModel
 from tests.quality.independent import log_probabilities
@@ -46,6 +45,7 @@ class Scripted:
         self._texts = texts or {}
         self._likelihoods = likelihoods or {}
         self.calls: list[int] = []
+        self.seeds: list[int] = []
 
     def logits(self, sequences: Sequence[Tokens]) -> Iterator[NDArray[np.float32]]:
         raise NotImplementedError
@@ -54,8 +54,11 @@ class Scripted:
         self.calls.append(len(pairs))
         return [LogLikelihood(self._likelihoods[Letters().decode(np.concatenate(pair))], False) for pair in pairs]
 
-    def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Collection[int]) -> list[Tokens]:
+    def generate(
+        self, prompts: Sequence[Tokens], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+    ) -> list[Tokens]:
         self.calls.append(len(prompts))
+        self.seeds += sampling.seeds if sampling else []
         found = []
         for prompt in prompts:
             written = list(map(ord, self._texts[Letters().decode(prompt)]))[:max_tokens]
@@ -87,12 +90,11 @@ def test_the_choice_is_the_most_likely_one(table: list[list[float]], data: st.Da
     assert scores.accuracy == pytest.approx(sum(scores.right) / len(table))
 
 
-def test_items_keep_their_place_over_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "_CHUNK", 3)
+def test_items_keep_their_place_over_chunks() -> None:
     table = [[-1.0, -2.0] if number % 3 else [-2.0, -1.0, -5.0] for number in range(8)]
     task, scorer, prompts = choice_task(table, [0] * 8)
     heard: list[int] = []
-    scores = answer_choices(scorer, Letters(), task, prompts, heard.append)
+    scores = answer_choices(scorer, Letters(), task, prompts, heard.append, chunk=3)
     assert scores.output == ["0" if number % 3 else "1" for number in range(8)]
     assert heard == [3, 6, 8]
     assert len(scorer.calls) == 3
@@ -101,10 +103,54 @@ def test_items_keep_their_place_over_chunks(monkeypatch: pytest.MonkeyPatch) -> 
     generation = GenerationTask("g", items, 64, lambda item, text: text == item.data["answer"], "digest")
     scorer = Scripted(texts={f"{number}?": str(number) if number != 5 else "wrong" for number in range(8)})
     heard.clear()
-    answers = answer_generation(scorer, Letters(), generation, prompts_of(items), heard.append)
+    answers = answer_generation(scorer, Letters(), generation, prompts_of(items), heard.append, chunk=3)
     assert answers.output == ["0", "1", "2", "3", "4", "wrong", "6", "7"]
     assert answers.right.tolist() == [number != 5 for number in range(8)]
     assert heard == [3, 6, 8]
+
+
+def test_a_task_ends_where_it_is_enough_and_is_told_the_new_answers_only() -> None:
+    told: list[list[list[bool]]] = []
+
+    def enough(right: NDArray[np.bool_]) -> bool:
+        told.append(right.tolist())
+        return len(told) == 2
+
+    table = [[-1.0, -2.0] if number % 3 else [-2.0, -1.0] for number in range(8)]
+    task, scorer, prompts = choice_task(table, [0] * 8)
+    scores = answer_choices(scorer, Letters(), task, prompts, enough=enough, chunk=3)
+    assert told == [[[False], [True], [True]], [[False], [True], [True]]]
+    assert (scores.items, scores.right.tolist()) == (6, [False, True, True] * 2)
+    assert len(scorer.calls) == 2, "the rest is never asked"
+
+
+def test_draws_lie_side_by_side_with_a_seed_of_their_own() -> None:
+    items = tuple(Item(str(number), "", f"{number}?", {"answer": str(number)}) for number in range(5))
+    task = GenerationTask("g", items, 8, lambda item, text: text == item.data["answer"], "digest")
+    told: list[Any] = []
+
+    def hear(right: NDArray[np.bool_]) -> bool:
+        told.append(right.shape)
+        return False
+
+    def drawn(of: str, seed: int = 0, order: Sequence[Item] = items) -> tuple[Any, list[int]]:
+        scorer = Scripted(texts={f"{number}?": str(number) if number != 3 else "wrong" for number in range(5)})
+        drawing = Drawing(Sampling(temperature=1.0, draws=3), seed, of)
+        asked = GenerationTask("g", tuple(order), 8, task.right, "digest")
+        scores = answer_generation(scorer, Letters(), asked, prompts_of(order), drawing=drawing, chunk=7,
+                                   enough=hear)
+        return scores, scorer.seeds
+
+    scores, seeds = drawn("b")
+    assert scores.right.reshape(5, 3).tolist() == [[number != 3] * 3 for number in range(5)]
+    assert (scores.items, scores.draws, scores.accuracy) == (5, 3, 0.8)
+    assert told == [(2, 3), (2, 3), (1, 3)], "a chunk holds whole items"
+    assert len(set(seeds)) == 15
+    assert seeds == drawn("b")[1], "the same again"
+    # A seed belongs to item and draw, wherever the item comes in line.
+    assert drawn("b", order=items[::-1])[1] == [seed for k in range(4, -1, -1) for seed in seeds[3 * k : 3 * k + 3]]
+    for other in (drawn("c")[1], drawn("b", seed=1)[1]):
+        assert not set(seeds) & set(other)
 
 
 def prompts_of(items: Sequence[Item]) -> list[Tokens]:

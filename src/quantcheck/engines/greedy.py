@@ -1,4 +1,4 @@
-"""Greedy continuation of many prompts at once in one context, with continuous batching.
+"""Continuation of many prompts at once in one context, with continuous batching.
 
 Every prompt in flight has a slot: a sequence with a cache of its own. Each step computes one more token for all of
 them; a finished one frees its slot, and when enough slots are free the next prompts are read into them.
@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from quantcheck.engines.packing import fill
+from quantcheck.engines.sampling import Chooser, Greedy
 from quantcheck.engines.scorer import IntArray
 from quantcheck.ggml.model import Context
 
-__all__ = ["Prompt", "continue_greedily"]
+__all__ = ["Prompt", "continue_prompts"]
 
 
 @dataclass
@@ -26,13 +27,15 @@ class Prompt:
     written: list[int] = field(default_factory=list)
 
 
-def continue_greedily(
-    context: Context, prompts: Sequence[Prompt], max_tokens: int, stop: Collection[int]
+def continue_prompts(
+    context: Context, prompts: Sequence[Prompt], max_tokens: int, stop: Collection[int], chooser: Chooser | None = None
 ) -> list[Prompt]:
     """Writes up to `max_tokens` tokens after each prompt, ends before one of `stop`; returns `prompts`.
 
-    A tie goes to the smaller token id. Which prompts share a step depends on `prompts` and the context's shape only.
+    `chooser` picks each token; none: greedily. Which prompts share a step depends on `prompts`, on when they end and
+    on the context's shape only.
     """
+    chooser = chooser or Greedy()
     context.clear()
     waiting = deque(prompts)
     active: dict[int, Prompt] = {}
@@ -55,19 +58,21 @@ def continue_greedily(
             entering = [(free.pop(), waiting.popleft()) for _ in range(min(len(free), len(waiting)))]
             active |= dict(entering)
             for group in fill([((s, p), len(p.tokens), 1) for s, p in entering], context.batch, len(entering)):
-                for (slot, prompt), token in zip(group, _read(context, group), strict=True):
+                for (slot, prompt), token in zip(group, _read(context, group, chooser), strict=True):
                     take(slot, prompt, token)
         if active:
             slots = np.fromiter(active, dtype=np.int32)
             last = np.array([prompt.written[-1] for prompt in active.values()], dtype=np.int32)
             ends = np.array([len(p.tokens) + len(p.written) - 1 for p in active.values()], dtype=np.int32)
-            best = context.decode(last, ends, slots, np.ones(len(slots), dtype=np.bool_)).argmax(axis=1)
-            for (slot, prompt), token in zip(list(active.items()), best.tolist(), strict=True):
+            logits = context.decode(last, ends, slots, np.ones(len(slots), dtype=np.bool_))
+            places, steps = [p.place for p in active.values()], [len(p.written) for p in active.values()]
+            chosen = chooser.choose(logits, places, steps)
+            for (slot, prompt), token in zip(list(active.items()), chosen, strict=True):
                 take(slot, prompt, token)
     return list(prompts)
 
 
-def _read(context: Context, group: Sequence[tuple[int, Prompt]]) -> list[int]:
+def _read(context: Context, group: Sequence[tuple[int, Prompt]], chooser: Chooser) -> list[int]:
     """Evaluates whole prompts in their slots: the first token that the model writes after each."""
     lengths = [len(prompt.tokens) for _, prompt in group]
     tokens = np.concatenate([prompt.tokens for _, prompt in group]).astype(np.int32)
@@ -75,8 +80,11 @@ def _read(context: Context, group: Sequence[tuple[int, Prompt]]) -> list[int]:
     slots = np.repeat(np.array([slot for slot, _ in group], dtype=np.int32), lengths)
     wanted = np.zeros(len(tokens), dtype=np.bool_)
     wanted[np.cumsum(lengths) - 1] = True
+    places = iter([prompt.place for _, prompt in group])
     first: list[int] = []
     for start in range(0, len(tokens), context.batch):
         part = slice(start, start + context.batch)
-        first += context.decode(tokens[part], positions[part], slots[part], wanted[part]).argmax(axis=1).tolist()
+        logits = context.decode(tokens[part], positions[part], slots[part], wanted[part])
+        ended = [next(places) for _ in range(len(logits))]
+        first += chooser.choose(logits, ended, [0] * len(ended)) if ended else []
     return first

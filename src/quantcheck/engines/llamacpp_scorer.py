@@ -1,4 +1,4 @@
-"""llama.cpp's quality face: full logits, log-likelihoods and greedy text, in this process.
+"""llama.cpp's quality face: full logits, log-likelihoods and written text, in this process.
 
 The server of the same library serves the speed measurements; this class calls its C functions directly, because
 the server gives no log-probabilities of a prompt. Native code may end the process: score in a child process.
@@ -12,9 +12,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from quantcheck.engines.greedy import Prompt, continue_greedily
+from quantcheck.engines.greedy import Prompt, continue_prompts
 from quantcheck.engines.packing import Branches, fill, pack_branches, pack_sequences
-from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood
+from quantcheck.engines.sampling import Greedy, Temperature
+from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood, Seeded
 from quantcheck.errors import SpecError
 from quantcheck.ggml.library import versions
 from quantcheck.ggml.model import Context, Model
@@ -128,10 +129,13 @@ class LlamaCppScorer:
                 found[place] = result
         return [result for result in found if result is not None]
 
-    def generate(self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int]) -> list[IntArray]:
+    def generate(
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+    ) -> list[IntArray]:
         """For each prompt: the most likely token again and again, until one of `stop` (left out) or `max_tokens`.
 
-        `sequences` prompts a thread are in flight; give many at once, since a call ends with its slowest prompt.
+        With `sampling` each token is drawn; the same seeds give the same answers. `sequences` prompts a thread are in
+        flight; give many at once, since a call ends with its slowest prompt.
         """
         if max_tokens < 1:
             raise SpecError(f"max_tokens is {max_tokens}: at least one token must be asked for")
@@ -144,9 +148,10 @@ class LlamaCppScorer:
         order = sorted(range(len(prompts)), key=lambda place: (len(prompts[place]), place))
         shares = [[Prompt(place, prompts[place]) for place in order[i :: self.threads]] for i in range(self.threads)]
         pool = self._stream_pool(max(len(prompt) for prompt in prompts) + max_tokens)
+        chooser = Temperature(sampling, max_tokens) if sampling else Greedy()
 
         def write(context: Context, share: list[Prompt]) -> list[Prompt]:
-            return continue_greedily(context, share, max_tokens, ends)
+            return continue_prompts(context, share, max_tokens, ends, chooser)
 
         texts: list[IntArray] = [np.empty(0, dtype=np.int32)] * len(prompts)
         for share in pool.run(write, [share for share in shares if share]):

@@ -1,4 +1,4 @@
-"""The quality face of an engine: token ids in, logits, log-likelihoods and greedy continuations out."""
+"""The quality face of an engine: token ids in, logits, log-likelihoods and continuations out."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FloatArray", "IntArray", "LogLikelihood", "Scorer"]
+__all__ = ["FloatArray", "IntArray", "LogLikelihood", "Scorer", "Seeded"]
 
 IntArray = NDArray[np.integer[Any]]
 """Token ids of one sequence, [tokens]."""
@@ -24,6 +24,19 @@ class LogLikelihood:
 
     logprob: float
     is_greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """Draw answers: one of `seeds` (64 bits) a prompt; `temperature` above 0, `top_p` above 0 and at most 1.
+
+    `top_p`: only the likeliest tokens that together hold this probability are drawn from (Holtzman et al. 2020,
+    arXiv:1904.09751), after the temperature.
+    """
+
+    temperature: float
+    top_p: float
+    seeds: Sequence[int]
 
 
 class Scorer(Protocol):
@@ -44,8 +57,13 @@ class Scorer(Protocol):
         """For each (context, continuation), neither of them empty: the continuation's log-likelihood."""
         ...
 
-    def generate(self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int]) -> list[IntArray]:
-        """For each prompt: the most likely token again and again, until one of `stop` (left out) or `max_tokens`."""
+    def generate(
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+    ) -> list[IntArray]:
+        """For each prompt: the most likely token again and again, until one of `stop` (left out) or `max_tokens`.
+
+        With `sampling` each token is drawn instead; it holds a seed for every prompt.
+        """
         ...
 
     def close(self) -> None:

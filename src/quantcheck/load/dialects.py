@@ -37,6 +37,8 @@ class Stream:
     """The server's own total of output tokens, when it gives one."""
     prompt_tokens: int | None = None
     """The server's own count of the prompt's tokens."""
+    cached_tokens: int | None = None
+    """Tokens of the prompt that the server says it took from a cache."""
     reasoning_tokens: int = 0
     """Of the tokens in `chunks`, those of reasoning."""
     reasoning_total: int | None = None
@@ -193,6 +195,8 @@ def _llama_event(stream: Stream, parts: list[Part], read: int, event: dict[str, 
         stream.total = total if total.__class__ is int and 0 <= total <= MOST else _number(total)
     if get("stop") is True:
         stream.done = True
+        if (timings := get("timings")) and (cached := timings.get("cache_n")) is not None:
+            stream.cached_tokens = _number(cached)
         kind = get("stop_type")
         if kind == "limit" or get("stopped_limit") is True:
             stream.finish_reason = "length"
@@ -241,6 +245,8 @@ def _usage(stream: Stream, usage: dict[str, Any]) -> int:
         stream.prompt_tokens = prompt if prompt.__class__ is int and 0 <= prompt <= MOST else _number(prompt)
     if details and (hidden := details.get("reasoning_tokens")) is not None:
         stream.reasoning_total = _number(hidden)
+    if (told := get("prompt_tokens_details")) and (cached := told.get("cached_tokens")) is not None:
+        stream.cached_tokens = _number(cached)
     if total is None:
         return NOT_TOLD
     stream.total = count = total if total.__class__ is int and 0 <= total <= MOST else _number(total)

@@ -167,6 +167,7 @@ def _reconcile(good: Sequence[Record]) -> dict[str, Any]:
     lengths compare with what was asked for."""
     differences = [r.answer.difference for r in good if r.answer.difference]
     free = [r.output_tokens for r in good if not r.exchange.forced]
+    cached = [r.answer.cached_tokens for r in good if r.answer.cached_tokens is not None]
     return {
         "counted_by": dict(Counter(r.answer.counted for r in good)),
         "unlike_server": len(differences),
@@ -177,6 +178,7 @@ def _reconcile(good: Sequence[Record]) -> dict[str, Any]:
         "prompt_unlike_server": sum(
             r.answer.prompt_tokens is not None and 0 < r.exchange.prompt_tokens != r.answer.prompt_tokens for r in good
         ),
+        "prompt_cached": sum(cached) if cached else None,
         "free_length_mean": float(np.mean(free)) if free else None,
     }
 

@@ -24,9 +24,10 @@ from pydantic import BaseModel, ConfigDict
 from quantcheck.engines.scorer import Scorer
 from quantcheck.errors import ModelError, QuantcheckError, SpecError, StoreError
 from quantcheck.quality.divergence import BaselineLogits, LogitsWriter
+from quantcheck.quality.early import EarlyStop, in_look_order, look_every
 from quantcheck.quality.perplexity import TokenScores, score_windows
 from quantcheck.quality.suites import LINE_TOKENS, Corpus, GenerationTask, Suite, load_suites
-from quantcheck.quality.tasks import Tokenizer, answer_choices, answer_generation
+from quantcheck.quality.tasks import CHUNK, Drawing, Tokenizer, answer_choices, answer_generation
 from quantcheck.quality.windows import Window, windows
 from quantcheck.spec.experiment import Quality
 
@@ -39,6 +40,8 @@ class Job(BaseModel):
     """What one scoring process does; `suites` are names out of `quality`.
 
     `logits`: corpus name to the file of the baseline's logits, which the `role` baseline writes and a variant reads.
+    `entry` and `seed` are what drawn answers are seeded with, `seed` also what the order of items under `stop: early`
+    comes from. `early`: what tasks are held against to end them early; none: every item is answered.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +53,13 @@ class Job(BaseModel):
     logits: dict[str, Path]
     threads: int
     batch_tokens: int
+    entry: str = ""
+    seed: int = 0
+    early: EarlyStop | None = None
+
+    @property
+    def in_look_order(self) -> bool:
+        return self.quality.stop == "early"
 
 
 def main(folder: Path) -> int:
@@ -66,7 +76,8 @@ def main(folder: Path) -> int:
             events.flush()
 
         try:
-            suites = {suite.name: suite for suite in load_suites(job.quality)}
+            suites = {suite.name: in_look_order(suite, job.seed) if job.in_look_order else suite
+                      for suite in load_suites(job.quality)}
             with LlamaCppScorer(job.model, job.threads, batch_tokens=job.batch_tokens) as scorer:
                 tokenizer = Vocabulary(scorer.model)
                 work = [encode(suites[name], tokenizer, job.quality) for name in job.suites]
@@ -153,19 +164,48 @@ def score_suite(
             **hashes,
         }, scores.table()
 
-    def items_done(done: int) -> None:
-        progress(done, len(work.sequences))
+    result, arrays = _task(scorer, tokenizer, work, job, progress)
+    return {**result, **hashes}, arrays
 
+
+def _task(
+    scorer: Scorer, tokenizer: Tokenizer, work: Encoded, job: Job, progress: Callable[[int, int], None]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    suite, prompts = work.suite, work.sequences
+    assert not isinstance(suite, Corpus)
+
+    def items_done(done: int) -> None:
+        progress(done, len(prompts))
+
+    watch = job.early.watch(suite) if job.early else None
+    # The same chunks for the baseline: which items are answered together moves figures a little.
+    asked: dict[str, Any] = {"chunk": look_every(job.threads) if job.in_look_order else CHUNK}
+    if watch:
+        asked["enough"] = watch.enough
+    sampling = job.quality.sampling
     if isinstance(suite, GenerationTask):
-        answers = answer_generation(scorer, tokenizer, suite, work.sequences, items_done)
+        drawing = Drawing(sampling, job.seed, job.entry) if sampling else None
+        answers = answer_generation(scorer, tokenizer, suite, prompts, items_done, drawing=drawing, **asked)
     else:
-        answers = answer_choices(scorer, tokenizer, suite, work.sequences, items_done)
-    return {"kind": "task", "n": len(work.sequences), "accuracy": answers.accuracy, **hashes}, {
-        "id": np.array([item.id for item in suite.items]),
-        "group": np.array([item.group for item in suite.items]),
-        "right": answers.right,
-        "output": np.array(answers.output),
+        answers = answer_choices(scorer, tokenizer, suite, prompts, items_done, **asked)
+    items = suite.items[: answers.items]
+    written = isinstance(suite, GenerationTask)
+    result: dict[str, Any] = {"kind": "task", "n": len(items), "accuracy": answers.accuracy,
+                              "answers": "written" if written else "chosen"}
+    columns: dict[str, NDArray[Any]] = {
+        "id": np.array([item.id for item in items]),
+        "group": np.array([item.group for item in items]),
+        "prompt_tokens": np.array([len(prompt) for prompt in prompts[: len(items)]], dtype=np.int32),
     }
+    if any("language" in item.data for item in suite.items):
+        columns["language"] = np.array([str(item.data.get("language", "")) for item in items])
+    columns = {name: np.repeat(column, answers.draws) for name, column in columns.items()}
+    if isinstance(suite, GenerationTask) and sampling:
+        result["sampling"] = sampling.model_dump()
+        columns["draw"] = np.tile(np.arange(answers.draws, dtype=np.int32), len(items))
+    if watch:
+        result["early"] = watch.record(job.seed)
+    return result, {**columns, "right": answers.right, "output": np.array(answers.output)}
 
 
 def _corpus(scorer: Scorer, work: Encoded, job: Job, progress: Callable[[int, int], None]) -> TokenScores:

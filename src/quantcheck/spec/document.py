@@ -13,8 +13,9 @@ from pydantic_core import ErrorDetails
 
 from quantcheck.errors import SpecError
 from quantcheck.spec.experiment import Experiment
+from quantcheck.spec.policy import Policy
 
-__all__ = ["content_hash", "parse", "read"]
+__all__ = ["content_hash", "parse", "read", "read_policy"]
 
 Path_ = tuple[int | str, ...]
 
@@ -24,14 +25,34 @@ def read(file: Path) -> Experiment:
 
     Raises `SpecError` with file, line and remedy.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"{file}: cannot be read ({error.strerror}); give an experiment's YAML file or a "
-                        f"preset's name (see `quantcheck presets`)") from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{file}: not a UTF-8 text file; give an experiment's YAML file") from error
+    text = _text(file, "an experiment's YAML file or a preset's name (see `quantcheck presets`)")
     return parse(text, source=str(file), name=file.stem, folder=file.parent)
+
+
+def read_policy(file: Path) -> Policy:
+    """The policy in `file`: what an experiment has under `policy:`, as a document of its own.
+
+    Raises `SpecError` with file, line and remedy.
+    """
+    source = str(file)
+    text = _text(file, "a policy's YAML file, what an experiment has under `policy:`")
+    node, data = _mapping(text, source, "a policy is a mapping (margin: ..., slo: ..., price: ...)")
+    if isinstance(data.get("policy"), dict) and len(data) == 1:
+        raise SpecError(f"{source}:{_line(('policy',), node)}: a policy's file has no `policy:` around its keys; "
+                        "take that line out")
+    try:
+        return Policy.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(_explain(error, node, source, Policy)) from error
+
+
+def _text(file: Path, wanted: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{file}: cannot be read ({error.strerror}); give {wanted}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{file}: not a UTF-8 text file; give {wanted}") from error
 
 
 def parse(text: str, *, source: str, name: str, folder: Path | None = None) -> Experiment:
@@ -39,6 +60,17 @@ def parse(text: str, *, source: str, name: str, folder: Path | None = None) -> E
 
     `folder`: what relative paths of files in the text are relative to; none leaves them alone.
     """
+    node, data = _mapping(text, source, "an experiment is a mapping (model: ..., baseline: ..., variants: ...)")
+    data.setdefault("name", name)
+    try:
+        experiment = Experiment.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(_explain(error, node, source, Experiment)) from error
+    return _resolve(experiment, folder) if folder else experiment
+
+
+def _mapping(text: str, source: str, wanted: str) -> tuple[yaml.Node, dict[str, Any]]:
+    """The YAML `text` as nodes (which know their lines) and as data."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
@@ -48,14 +80,9 @@ def parse(text: str, *, source: str, name: str, folder: Path | None = None) -> E
     except yaml.YAMLError as error:
         raise SpecError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict) or node is None:
-        raise SpecError(f"{source}: an experiment is a mapping (model: ..., baseline: ..., variants: ...)")
+        raise SpecError(f"{source}: {wanted}")
     _refuse_twice(node, source)
-    data.setdefault("name", name)
-    try:
-        experiment = Experiment.model_validate(data)
-    except ValidationError as error:
-        raise SpecError(_explain(error, node, source)) from error
-    return _resolve(experiment, folder) if folder else experiment
+    return node, data
 
 
 def content_hash(value: BaseModel | Mapping[str, Any]) -> str:
@@ -79,22 +106,22 @@ def _refuse_twice(node: yaml.Node, source: str) -> None:
             _refuse_twice(value, source)
 
 
-def _explain(error: ValidationError, node: yaml.Node, source: str) -> str:
+def _explain(error: ValidationError, node: yaml.Node, source: str, model: type[BaseModel]) -> str:
     details = error.errors(include_url=False)
     # A misspelt required key is both unknown and missing: the first says what to do.
     first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
     where = _in_yaml(first["loc"], node)
     line = _line(where, node)
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return f"{source}:{line}: {_sentence(first, where)}{more}"
+    return f"{source}:{line}: {_sentence(first, where, model)}{more}"
 
 
-def _sentence(detail: ErrorDetails, where: Path_) -> str:
-    dotted = ".".join(str(part) for part in where) or "the experiment"
+def _sentence(detail: ErrorDetails, where: Path_, model: type[BaseModel]) -> str:
+    dotted = ".".join(str(part) for part in where) or f"the {model.__name__.lower()}"
     match detail["type"]:
         case "extra_forbidden":
             parent = where[:-1]
-            known = _known_keys(Experiment, parent)
+            known = _known_keys(model, parent)
             near = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.5)
             remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
             return f"unknown key {dotted!r}; {remedy}"

@@ -19,6 +19,7 @@ __all__ = [
     "LlamaCppEngine",
     "Quality",
     "Quantize",
+    "Sampling",
     "TextSuite",
     "Variant",
 ]
@@ -93,6 +94,14 @@ class TextSuite(Part):
     tokens: PositiveInt | None = Field(32_768, description="tokens to score; null: the whole file")
 
 
+class Sampling(Part):
+    """Answers drawn at a temperature instead of the most likely token each time; of tasks whose answers are written."""
+
+    temperature: float = Field(0.7, gt=0, le=10, description="divides the logits; 1 is the model's own distribution")
+    top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens that hold this much probability")
+    draws: int = Field(4, ge=1, le=256, description="answers per item; 2 tell an item's own spread from the models'")
+
+
 class Quality(Part):
     """The quality half: perplexity corpora and tasks, scored on the same token ids for every variant."""
 
@@ -102,6 +111,10 @@ class Quality(Part):
     tokens: PositiveInt | None = Field(None, description="tokens to score of a corpus that ships; none: all")
     context: int = Field(512, ge=8, description="tokens of the perplexity window")
     stride: int = Field(256, ge=1, description="tokens scored per window (the last ones)")
+    stop: Literal["never", "early"] = Field(
+        "never", description="early: a variant's task ends when it is shown to be safe or harmed; valid at any look"
+    )
+    sampling: Sampling | None = Field(None, description="draw answers at a temperature; none: greedy")
 
     @model_validator(mode="after")
     def _stride_fits(self) -> "Quality":

@@ -1,6 +1,6 @@
 """What a user requires of a variant before it ships; also the document that `quantcheck gate` reads."""
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from quantcheck.spec.load import SLO
 from quantcheck.spec.part import Name, Part
@@ -40,4 +40,11 @@ class Policy(Part):
     price: Price | None = None
     memory_gb: PositiveFloat | None = Field(None, description="most memory (GB of 1e9 bytes) that a variant may take")
     minimum_speedup: PositiveFloat | None = Field(None, description="least ratio of throughput, such as 1.2")
+    maximum_usd: PositiveFloat | None = Field(None, description="most USD per million output tokens; needs a price")
     amortise_tokens: PositiveFloat = Field(1e9, description="tokens over which the cost of quantizing is spread")
+
+    @model_validator(mode="after")
+    def _priced(self) -> "Policy":
+        if self.maximum_usd is not None and self.price is None:
+            raise ValueError("maximum_usd is a cost, and a cost needs `price: {gpu_hour_usd: ...}`; add it")
+        return self
