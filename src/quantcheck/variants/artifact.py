@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -121,8 +122,10 @@ class Cache:
                 _sweep(making)
                 making.mkdir()
             try:
+                began = time.monotonic()
                 facts = make(making)
-                recipe = _recipe(key, inputs, facts, making / MODEL)
+                took = {"seconds": round(time.monotonic() - began, 3)}  # what the cost of making it rests on
+                recipe = _recipe(key, inputs, {**took, **facts}, making / MODEL)
                 with disk_errors(making / RECIPE):
                     _write_synced(making / RECIPE, json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
                     _sync_folder(making)
@@ -132,6 +135,19 @@ class Cache:
             finally:
                 shutil.rmtree(making, ignore_errors=True)
         return Artifact(label, folder / MODEL, recipe)
+
+    def amended(self, artifact: Artifact, facts: Callable[[Path], Mapping[str, Any]], key: str) -> Artifact:
+        """`artifact` with `facts` of its file in its recipe, which is written again when `key` is not in it yet."""
+        if key in artifact.recipe:
+            return artifact
+        recipe = {**artifact.recipe, **facts(artifact.path)}
+        folder = artifact.folder
+        with self._locked(folder), disk_errors(folder / RECIPE):
+            part = folder / f".{RECIPE}.part"
+            _write_synced(part, json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
+            part.replace(folder / RECIPE)
+            _sync_folder(folder)
+        return replace(artifact, recipe=recipe)
 
     @contextmanager
     def _locked(self, folder: Path) -> Iterator[None]:

@@ -16,6 +16,7 @@ from quantcheck import __version__
 from quantcheck.errors import ModelError, SpecError
 from quantcheck.spec.experiment import Variant
 from quantcheck.variants.artifact import MODEL, Artifact, Cache, cache_root
+from quantcheck.variants.composition import composition
 from quantcheck.variants.convert import convert
 from quantcheck.variants.gguf_file import GgufFile, bits_per_weight, disk_errors
 from quantcheck.variants.hashing import Hashes, file_sha256
@@ -60,7 +61,7 @@ def prepare(
     maker = _Maker(model, base or Path.cwd(), cache or cache_root(), threads, progress)
     for name, variant in variants.items():
         maker.check(name, variant)
-    return {name: maker.make(name, variant).named(name) for name, variant in variants.items()}
+    return {name: maker.described(maker.make(name, variant)).named(name) for name, variant in variants.items()}
 
 
 def scheme_of(name: str, variant: str = "") -> str:
@@ -106,6 +107,10 @@ class _Maker:
         if scheme == "F16" and variant.quantize.with_ == "quantcheck":
             return self._f16(name)
         return self._quantized(name, scheme, variant)
+
+    def described(self, artifact: Artifact) -> Artifact:
+        """With its composition in the recipe; artifacts of older versions get it now."""
+        return self._cache.amended(artifact, lambda path: composition(GgufFile(path)), "architecture")
 
     @cached_property
     def _source(self) -> Source:
