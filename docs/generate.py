@@ -13,7 +13,7 @@ import click
 
 from quantcheck.cli import _VERBS, _cli
 from quantcheck.metrics import METRICS
-from quantcheck.report.schema import load_schema, summary_schema
+from quantcheck.report.schema import gate_schema, load_schema, summary_schema
 from quantcheck.report.terminal import render
 from quantcheck.report.view import Summary
 from quantcheck.spec.experiment import Experiment
@@ -32,6 +32,7 @@ def pages() -> dict[str, str]:
         "metrics.md": _metrics_page(),
         "experiment.schema.json": json.dumps(Experiment.model_json_schema(by_alias=True), indent=1) + "\n",
         "load.schema.json": json.dumps(load_schema(), indent=1) + "\n",
+        "gate.schema.json": json.dumps(gate_schema(), indent=1) + "\n",
         "summary.schema.json": json.dumps(summary_schema(), indent=1) + "\n",
         "../README.md": _readme(),
     }

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": FOUNDATION | {"ggml", "variants"},
     "telemetry": FOUNDATION,
     "load": FOUNDATION | {"engines"},
-    "quality": FOUNDATION | {"engines", "ggml", "reference"},
+    "quality": FOUNDATION | {"engines", "ggml", "reference", "stats"},
     "store": {"errors"},
     "stats": set(),
     "report": FOUNDATION | {"store", "stats"},

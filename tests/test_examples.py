@@ -16,6 +16,7 @@ from quantcheck.runner.plan import make_plan
 from quantcheck.spec import experiment as spec
 from quantcheck.spec.document import parse, read
 from quantcheck.spec.load import Arrival, Load, Workload
+from quantcheck.spec.policy import Margin, Policy, Price
 from tests.test_architecture import FOUNDATION, MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +30,7 @@ NAMED: dict[str, type[BaseModel]] = {
 """Mappings whose keys the user chooses, and what their values are."""
 PARTS: dict[str, type[BaseModel]] = {
     "variants.NAME.quantize": spec.Quantize, "load": Load, "load.arrival": Arrival, "quality": spec.Quality,
-    "policy": spec.Policy, "policy.margin": spec.Margin,
+    "quality.sampling": spec.Sampling, "policy": Policy, "policy.margin": Margin, "policy.price": Price,
 }
 
 MINIMAL = """\

@@ -18,7 +18,7 @@ from quantcheck import presets
 from quantcheck.spec.document import parse
 from tests.conftest import FAKE
 
-VERBS = ("run", "plan", "report", "presets", "doctor", "schema")
+VERBS = ("run", "plan", "compare", "report", "presets", "doctor", "schema")
 HEAVY = ("numpy", "scipy", "duckdb", "pydantic", "rich", "aiohttp", "psutil", "yaml", "gguf", "xllamacpp")
 ESCAPE = "\x1b"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

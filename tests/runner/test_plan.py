@@ -67,10 +67,10 @@ def loads(names: Mapping[Name, str]) -> set[Name]:
     return {name for name in names if "@c" in name[1]}
 
 
-def test_blocks_alternate_and_the_twin_follows_the_baseline() -> None:
+def test_blocks_alternate_and_the_baselines_two_measurements_span_them() -> None:
     steps = make_plan(experiment()).steps
-    order = ["a", "a@again", "b", "c"]
-    assert [step.entry for step in steps if isinstance(step, QualityStep)] == order
+    assert [step.entry for step in steps if isinstance(step, QualityStep)] == ["a", "a@again", "b", "c"]
+    order = ["a", "b", "c", "a@again"]
     for block in range(3):
         mine = [step for step in steps if isinstance(step, LoadStep) and step.block == block]
         assert [step.entry for step in mine] == (order if block % 2 == 0 else order[::-1])
@@ -214,3 +214,55 @@ def test_the_twin_shares_no_digest_with_the_baseline() -> None:
 def test_an_unknown_suite_ends_the_plan() -> None:
     with pytest.raises(SpecError, match="did you mean 'reference/stories'"):
         make_plan(experiment(quality__suites=["reference/story"]))
+
+
+GENERATION, CHOICE, CORPUS = "reference/arithmetic", "reference/knowledge", "reference/stories"
+
+
+def of_suites(**quality: Any) -> Experiment:
+    return experiment(quality={"suites": [GENERATION, CHOICE, CORPUS], "items": 20, "tokens": 500, **quality})
+
+
+def seeded(seed: int, **quality: Any) -> Experiment:
+    return of_suites(**quality).model_copy(update={"seed": seed})
+
+
+def test_drawn_answers_concern_what_is_drawn() -> None:
+    first = digests(of_suites())
+    drawn = digests(of_suites(sampling={}))
+    answered = {name for name in first if name[1] == GENERATION}
+    assert changed(first, drawn) == answered
+    for other in ({"temperature": 1.0}, {"top_p": 0.9}, {"draws": 2}):
+        assert changed(drawn, digests(of_suites(sampling=other))) == answered
+    assert changed(drawn, digests(seeded(1, sampling={}))) == loads(first) | answered
+    assert changed(first, digests(seeded(1))) == loads(first), "greedy answers have no seed"
+
+
+def test_an_early_stop_hangs_on_margin_tasks_order_and_baseline() -> None:
+    first = digests(of_suites())
+    early = digests(of_suites(stop="early"))
+    tasks = {name for name in first if name[1] in (GENERATION, CHOICE)}
+    variants = {name for name in tasks if name[0] in ("b", "c")}
+    assert changed(first, early) == tasks
+    assert changed(early, digests(seeded(1, stop="early"))) == loads(first) | tasks, "another order"
+
+    def margins(**margin: Any) -> dict[Name, str]:
+        chosen = of_suites(stop="early").model_dump(by_alias=True)
+        return digests(Experiment.model_validate({**chosen, "policy": {"margin": margin}}))
+
+    assert changed(early, margins(accuracy_pp=2.0)) == variants, "the baseline answers all items in any case"
+    assert changed(early, margins(tasks={CHOICE: 2.0})) == {name for name in variants if name[1] == CHOICE}
+    alone = digests(of_suites(stop="early", suites=[CHOICE, CORPUS]))
+    assert changed(early, alone) == {name for name in variants if name[1] == CHOICE}, "fewer tasks, another threshold"
+
+    chosen = of_suites(stop="early")
+    artifacts = stand_ins(chosen)
+    remade = Artifact("a", artifacts["a"].path, {**artifacts["a"].recipe, "sha256": "f" * 64})
+    moved = changed(early, digests(chosen, {**artifacts, "a": remade}))
+    assert variants <= moved
+
+
+def test_only_variants_stop_early() -> None:
+    plan = make_plan(of_suites(stop="early"))
+    assert [plan.stops_early(entry) for entry in ("a", "a@again", "b", "c")] == [False, False, True, True]
+    assert not any(make_plan(of_suites()).stops_early(entry) for entry in ("a", "a@again", "b", "c"))

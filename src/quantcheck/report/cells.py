@@ -1,12 +1,14 @@
 """Cells as a report sees them: read-only, and found by variant, subject and block."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from quantcheck.report.requests import Requests, goodput, read_requests
 from quantcheck.spec.experiment import AGAIN, Experiment
 
 __all__ = ["Cell", "CellIndex", "Problem", "read_problems", "short_names"]
@@ -58,6 +60,23 @@ def read_problems(problems: Iterable[Mapping[str, Any] | str]) -> list[Problem]:
     return found
 
 
+@dataclass
+class _Kept:
+    """A cell whose tables are read once."""
+
+    cell: Cell
+    tables: dict[str, Mapping[str, npt.NDArray[Any]]] = field(default_factory=dict)
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        return self.cell.record
+
+    def table(self, name: str) -> Mapping[str, npt.NDArray[Any]]:
+        if name not in self.tables:
+            self.tables[name] = self.cell.table(name)
+        return self.tables[name]
+
+
 class CellIndex:
     """The cells of one experiment, in the order in which a reader meets them.
 
@@ -72,6 +91,7 @@ class CellIndex:
         self.variants = [self.baseline, *(v for v in experiment.variants if v != self.baseline)]
         self._load: dict[tuple[str, str], dict[int, Cell]] = {}
         self._quality: dict[tuple[str, str], Cell] = {}
+        self._requests: dict[tuple[str, str], dict[int, Requests]] = {}
         for cell in cells:
             where = cell.record["key"]
             key = (str(where["variant"]), str(where["subject"]))
@@ -89,6 +109,19 @@ class CellIndex:
         self.tasks = [s for s in subjects if kinds.get(s) == "task"]
         self.corpora = [s for s in subjects if kinds.get(s) == "perplexity"]
         self.unknown = [s for s in subjects if s not in kinds]
+
+    def keeping(self) -> "CellIndex":
+        """The same cells, each table of quality read at most once: for comparing every variant with every other."""
+        other = copy.copy(self)
+        other._quality = {where: _Kept(cell) for where, cell in self._quality.items()}
+        return other
+
+    def against(self, variant: str) -> "CellIndex":
+        """The same cells with another variant in the baseline's place; it has no twin."""
+        other = copy.copy(self)
+        other.baseline, other.again = variant, variant + AGAIN
+        other.variants = [variant, *(v for v in self.variants if v != variant)]
+        return other
 
     def load(self, variant: str, load: str) -> dict[int, Cell]:
         """The variant's cells at one load, by block, in block order."""
@@ -116,6 +149,24 @@ class CellIndex:
             if value is not None and np.isfinite(value) and value > 0:
                 found[block] = float(value)
         return found
+
+    def requests(self, variant: str, load: str) -> dict[int, Requests]:
+        """The requests of the variant's cells at one load, by block; read once."""
+        if (variant, load) not in self._requests:
+            self._requests[variant, load] = {
+                block: read_requests(cell.record["result"], cell.table("requests"))
+                for block, cell in self.load(variant, load).items()
+            }
+        return self._requests[variant, load]
+
+    def goodput(self, variant: str, load: str) -> dict[int, float]:
+        """Good requests per s of each block, out of its requests, so that an SLO that came later holds too; 0 counts.
+
+        Empty without an SLO.
+        """
+        slo = self.experiment.slo
+        found = {} if slo is None else {b: goodput(r, slo) for b, r in self.requests(variant, load).items()}
+        return {block: rate for block, rate in found.items() if rate is not None}
 
 
 def _planned_loads(experiment: Experiment) -> list[str]:

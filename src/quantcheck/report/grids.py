@@ -22,6 +22,7 @@ __all__ = [
     "percentile_grid",
     "perplexity_text",
     "speed_grid",
+    "stopped_text",
     "task_grid",
     "verdict_grid",
 ]
@@ -75,6 +76,8 @@ class Grid:
 BLANK = Item()
 VARIANT = Column("variant", flexible=True)
 WORDS = Column("verdict", flexible=True)
+LOOKED = Item(missing="looked at as answers came")
+NOISE = Column("noise floor", True)
 QUIET_BASELINE = Item("baseline", tone="quiet")
 SAME = Item("1x", tone="quiet")
 
@@ -140,7 +143,8 @@ def _quality_word(quality: QualitySummary) -> Item:
 def task_grid(summary: Summary) -> Grid:
     """Every task: the baseline's accuracy, then each variant with its flips."""
     columns = [Column("task", flexible=True), VARIANT, Column("accuracy", True), Column("change", True),
-               Column("95% CI"), Column("lost", True), Column("gained", True), Column("p", True), WORDS]  # fmt: skip
+               Column("95% CI"), NOISE, Column("lost", True), Column("gained", True), Column("p", True),
+               WORDS]  # fmt: skip
     names = short_names(dict.fromkeys(row.task for row in summary.quality))
     rows: list[list[Item]] = []
     for task, name in names.items():
@@ -151,27 +155,36 @@ def task_grid(summary: Summary) -> Grid:
 
 
 def _baseline_task(name: str, baseline: str, own: Sequence[TaskRow]) -> list[Item]:
-    known = next((row.baseline_accuracy for row in own if row.baseline_accuracy.value is not None), None)
-    accuracy = known or own[0].baseline_accuracy
+    # Tasks that ended early hold fewer items: the row with the most of them speaks for the baseline.
+    known = [row for row in own if row.baseline_accuracy.value is not None]
+    accuracy = max(known or own, key=lambda row: row.n).baseline_accuracy
     items = max(row.n for row in own)
     note = Item(f"{items:,} items" if items else "", tone="quiet")
-    return [Item(name), Item(baseline), _item(accuracy, figures.percent(accuracy)), *[BLANK] * 5, note]
+    return [Item(name), Item(baseline), _item(accuracy, figures.percent(accuracy)), *[BLANK] * 6, note]
+
+
+def stopped_text(row: TaskRow) -> str:
+    """`256 of 1,000 items`, of a task that ended early; empty for others."""
+    if row.stopped is None or row.stopped.items == row.stopped.of:
+        return ""
+    return f"{row.stopped.items:,} of {row.stopped.of:,} items"
 
 
 def _task_row(row: TaskRow) -> list[Item]:
     items = [BLANK, Item(row.variant), _item(row.accuracy, figures.percent(row.accuracy))]
-    word = _word(row.word, row.reason, _needs(row.more_items, "item"))
+    word = _word(row.word, row.reason, _needs(row.more_items, "item") or stopped_text(row))
     if row.delta.value is None:
         why = Item(missing=row.delta.reason)
-        return [*items, why, *[BLANK] * 4, word]
+        return [*items, why, *[BLANK] * 5, word]
     return [*items, Item(figures.points(row.delta)), Item(figures.points_interval(row.delta), tone="quiet"),
-            Item(f"{row.lost:,}"), Item(f"{row.gained:,}"), Item(figures.p_value(row.p)), word]  # fmt: skip
+            _item(row.noise, figures.points(row.noise)), Item(f"{row.lost:,}"), Item(f"{row.gained:,}"),
+            Item(figures.p_value(row.p)) if row.stopped is None else LOOKED, word]  # fmt: skip
 
 
 def corpus_grid(summary: Summary) -> Grid:
     """Perplexity, its ratio, KL divergence and top-1 agreement by corpus."""
     columns = [Column("corpus", flexible=True), VARIANT, Column("PPL", True), Column("ratio", True),
-               Column("95% CI"), Column("KL", True), Column("top-1", True), WORDS]  # fmt: skip
+               Column("95% CI"), NOISE, Column("KL", True), Column("top-1", True), WORDS]  # fmt: skip
     names = short_names(dict.fromkeys(row.corpus for row in summary.corpora))
     rows = []
     for corpus, name in names.items():
@@ -187,11 +200,12 @@ def _corpus_row(row: CorpusRow, name: str, baseline: bool) -> list[Item]:
     items = [Item(name), Item(row.variant), _item(row.perplexity, perplexity_text(row.perplexity))]
     if baseline:
         what = f"{row.units:,} {row.unit}s" if row.unit else ""
-        return [*items, *[BLANK] * 4, Item(what, tone="quiet")]
+        return [*items, *[BLANK] * 5, Item(what, tone="quiet")]
     return [
         *items,
         _item(row.ratio, figures.ratio(row.ratio, RATIO_DIGITS)),
         Item(figures.interval(row.ratio, RATIO_DIGITS, "-"), tone="quiet"),
+        _item(row.noise, figures.ratio(row.noise, RATIO_DIGITS)),
         _value(row.kl_divergence, "kl_divergence", unit=False),
         _value(row.top1_agreement, "top1_agreement"),
         _word(row.word, row.reason, _needs(row.more_units, row.unit or "document")),

@@ -1,13 +1,25 @@
-"""The sentence that can be acted on, and the recommendation. Every clause names the figure that it states."""
+"""The sentence that can be acted on. Every clause names the figure that it states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from quantcheck.report import figures
 from quantcheck.report.cells import short_names
-from quantcheck.report.summary import Clause, CorpusRow, Headline, Recommendation, TaskRow, VariantRow
+from quantcheck.report.summary import (
+    CapacityRow,
+    Clause,
+    CorpusRow,
+    CostRow,
+    Headline,
+    MemoryRow,
+    Recommendation,
+    TaskRow,
+    VariantRow,
+)
+from quantcheck.spec.load import SLO
+from quantcheck.spec.policy import Policy
 
-__all__ = ["Facts", "make_headline", "recommend"]
+__all__ = ["MOST_NAMED", "Facts", "details", "make_headline"]
 
 MOST_NAMED = 3
 """More subjects than this are counted instead of named."""
@@ -15,13 +27,18 @@ MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Facts:
-    """The rows that the sentence speaks about, where the summary has them."""
+    """The rows that a sentence or a condition speaks about, in the order in which the summary has them."""
 
     variants: Sequence[VariantRow]
     tasks: Sequence[TaskRow]
     corpora: Sequence[CorpusRow]
     loads: Sequence[str]
     margin_ratio: float
+    policy: Policy = field(default_factory=Policy)
+    slo: SLO | None = None
+    memory: Sequence[MemoryRow] = ()
+    capacity: Sequence[CapacityRow] = ()
+    costs: Sequence[CostRow] = ()
     names: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -33,64 +50,6 @@ class Facts:
         return [(i, v) for i, v in enumerate(self.variants) if not v.baseline]
 
 
-def recommend(facts: Facts) -> Recommendation:
-    """The smallest variant that is safe on every task and not slower; plain words when there is none."""
-    baseline = next(v.name for v in facts.variants if v.baseline)
-    others = [v for _, v in facts.others]
-    if not others:
-        return Recommendation(variant=None, sentence=f"Nothing to recommend: {baseline} is the only variant.")
-    if all(v.quality.basis == "none" for v in others):
-        return Recommendation(
-            variant=None, sentence="No recommendation: quality was not measured, so no variant can be called safe."
-        )
-    if all(v.quality.word in (None, "not comparable") for v in others):
-        reason = next((v.quality.reason for v in others if v.quality.reason), "no result stored")
-        sentence = f"No recommendation: no variant could be compared with {baseline} ({reason})."
-        return Recommendation(variant=None, sentence=sentence)
-    smaller = [v for v in others if v.size.ratio.value is None or v.size.ratio.value < 1]
-    safe = [v for v in smaller if v.quality.word == "safe"]
-    fit = sorted((v for v in safe if v.speed.word != "slower"), key=_size)
-    if fit:
-        best = fit[0]
-        return Recommendation(variant=best.name, sentence=f"Use {best.name}: {_why(best, facts)}.")
-    if safe:
-        slow = " and ".join(v.name for v in safe[:MOST_NAMED])
-        verb = "is" if len(safe) == 1 else "are"
-        return Recommendation(
-            variant=None,
-            sentence=f"Keep {baseline} for speed: {slow} {verb} safe and smaller, but slower.",
-        )
-    open_ones = [v for v in smaller if v.quality.word == "inconclusive" and v.quality.more_items]
-    sentence = f"Keep {baseline}: no smaller variant is shown to be safe on {_everything(others)}."
-    if open_ones:
-        nearest = min(open_ones, key=lambda v: v.quality.more_items or 0)
-        needs = figures.about(nearest.quality.more_items or 0)
-        sentence += f" About {needs} more items a task would settle {nearest.name}."
-    return Recommendation(variant=None, sentence=sentence)
-
-
-def _size(variant: VariantRow) -> float:
-    return float("inf") if variant.size.ratio.value is None else variant.size.ratio.value
-
-
-def _everything(variants: Sequence[VariantRow]) -> str:
-    return "every task" if any(v.quality.basis == "tasks" for v in variants) else "perplexity"
-
-
-def _why(best: VariantRow, facts: Facts) -> str:
-    known = best.size.ratio.value is not None
-    words = ["the smallest variant that is" if known else "it is", f"safe on {_everything([best])}"]
-    text = " ".join(words)
-    speed = {
-        "faster": ", and faster",
-        "no detectable difference": f", at the same speed (within {facts.margin_ratio:.0%})",
-        "inconclusive": "; whether it is faster is still open",
-        "not comparable": "; its speed is not comparable",
-    }
-    text += "; speed was not measured" if best.speed.word is None else speed[best.speed.word]
-    return text
-
-
 def make_headline(facts: Facts, recommendation: Recommendation) -> Headline:
     """Up to one detailed part (the recommended variant, else the only one), then the others grouped by word."""
     parts: list[list[Clause]] = []
@@ -98,7 +57,7 @@ def make_headline(facts: Facts, recommendation: Recommendation) -> Headline:
     if chosen is None and len(others) == 1:
         chosen = others[0][1].name
     detailed = [(i, v) for i, v in others if v.name == chosen]
-    parts += [_details(i, v, facts) for i, v in detailed]
+    parts += [details(i, v, facts) for i, v in detailed]
     rest = [(i, v) for i, v in others if v.name != chosen]
     if others and all(v.quality.basis == "none" for _, v in others):
         return _without_quality(facts)
@@ -134,11 +93,13 @@ def _sentence(parts: list[list[Clause]]) -> Headline:
     return Headline(sentence=f"{text}." if text else "Only the baseline was measured.", clauses=clauses)
 
 
-def _details(at: int, variant: VariantRow, facts: Facts) -> list[Clause]:
+def details(at: int, variant: VariantRow, facts: Facts) -> list[Clause]:
+    """Quality, size and speed of the variant at place `at` of the summary's `variants`, each with its figure."""
     clauses = _quality(at, variant, facts)
     quality = variant.quality
     if quality.basis == "tasks" and quality.delta.value is not None:
-        text = f" (accuracy {figures.points(quality.delta)}, 95% CI {figures.points_interval(quality.delta)})"
+        band = figures.points_interval(quality.delta)
+        text = f" (accuracy {figures.points(quality.delta)}{', 95% CI ' + band if band else ''})"
         clauses.append(Clause(text=text, variant=variant.name, source=f"/variants/{at}/quality/delta"))
     elif quality.basis == "perplexity" and variant.perplexity_ratio.value is not None:
         ratio = variant.perplexity_ratio

@@ -6,9 +6,18 @@ from typing import Any
 
 from quantcheck.metrics import metric
 from quantcheck.report import grids
+from quantcheck.report.blocks import drift_lines
+from quantcheck.report.capacity import CAPACITY_WORDS, capacity_grid
+from quantcheck.report.costs import cost_grid, cost_notes
+from quantcheck.report.decision import decision_grid
+from quantcheck.report.degradation import DEGRADATION_WORDS, degradation_grid
+from quantcheck.report.frontiers import FRONTIER_WORDS, frontier_grid
 from quantcheck.report.grids import Grid, Item
+from quantcheck.report.means import mean_grid
 from quantcheck.report.prose import environment_pairs, flat, reading_guide
-from quantcheck.report.speed import SPEED_METRICS, THROUGHPUT
+from quantcheck.report.roofline_grid import ROOFLINE_WORDS, roofline_grid
+from quantcheck.report.slices import slice_grid, slice_words
+from quantcheck.report.speed import THROUGHPUT
 from quantcheck.report.summary import Summary
 
 __all__ = ["escape", "render"]
@@ -26,12 +35,17 @@ def render(summary: Summary) -> str:
         f"# {escape(about.name)}: {escape(about.model)} on {escape(about.engine)}",
         f"**{escape(summary.headline.sentence)}**",
         escape(summary.recommendation.sentence),
-        *(f"> **Warning:** {escape(warning)}" for warning in summary.warnings),
+        *(f"> **Warning:** {escape(warning.text)}; {escape(warning.remedy)}." for warning in summary.warnings),
         "## Verdicts",
         table(grids.verdict_grid(summary)),
         f"Differences and ratios are against `{code(about.baseline)}`; intervals are 95%.",
+        *_decision(summary),
         *_quality(summary),
+        *_slices(summary),
         *_speed(summary),
+        *_roofline(summary),
+        *_costs(summary),
+        *_frontiers(summary),
         "## Memory",
         table(grids.memory_grid(summary)),
         _definitions(["weights_bytes", "rss_bytes", "pss_bytes", "kv_cache_bytes"]),
@@ -67,16 +81,52 @@ def _quality(summary: Summary) -> list[str]:
     return parts
 
 
+def _decision(summary: Summary) -> list[str]:
+    grid = decision_grid(summary)
+    return ["## Decision", bullets([row.sentence for row in summary.decisions]), table(grid)] if grid.rows else []
+
+
+def _costs(summary: Summary) -> list[str]:
+    grid = cost_grid(summary)
+    return ["## Cost", "\n".join(map(escape, cost_notes(summary))), table(grid)] if grid.rows else []
+
+
+def _frontiers(summary: Summary) -> list[str]:
+    grid = frontier_grid(summary)
+    return ["## Pareto frontiers", FRONTIER_WORDS, table(grid)] if grid.rows else []
+
+
+def _slices(summary: Summary) -> list[str]:
+    if not any(row.q is not None for row in summary.slices):
+        return []
+    grid = slice_grid(summary)
+    return ["## Exploratory: where it broke", slice_words(summary), table(grid) if grid.rows else ""]
+
+
 def _speed(summary: Summary) -> list[str]:
     if not summary.speed:
         return []
     parts = ["## Speed by load", table(grids.speed_grid(summary))]
-    for key in SPEED_METRICS:
+    if summary.speed_means:
+        parts += ["### All loads", "Geometric mean of the ratios.", table(mean_grid(summary))]
+    parts += [bullets(drift_lines(summary))]
+    for key in dict.fromkeys(row.metric for row in summary.speed):
         if key != THROUGHPUT:
             parts += [f"### {metric(key).label}", _definitions([key]), table(grids.speed_grid(summary, key))]
     grid, refused = grids.percentile_grid(summary)
     parts += ["### Percentiles", "Requests of all blocks together.", table(grid), bullets(refused)]
+    if summary.capacity:
+        parts += ["### Highest load that meets the SLO", CAPACITY_WORDS, table(capacity_grid(summary))]
+    if summary.degradation:
+        parts += ["### ITL under load", DEGRADATION_WORDS, table(degradation_grid(summary))]
     return parts
+
+
+def _roofline(summary: Summary) -> list[str]:
+    if not summary.roofline:
+        return []
+    return ["## Why: the roofline", bullets([f"{row.workload}: {row.sentence}" for row in summary.explanations]),
+            table(roofline_grid(summary)), ROOFLINE_WORDS]
 
 
 def _noise(summary: Summary) -> list[str]:

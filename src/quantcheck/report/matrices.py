@@ -18,7 +18,7 @@ def task_matrix(summary: Summary, variants: Sequence[str]) -> Grid:
     for task, name in names.items():
         own = {row.variant: row for row in summary.quality if row.task == task}
         known = [row for row in own.values() if row.baseline_accuracy.value is not None]
-        first = (known or list(own.values()))[0]
+        first = max(known or own.values(), key=lambda row: row.n)
         items = max(row.n for row in own.values())
         base = _base(first.baseline_accuracy, figures.percent(first.baseline_accuracy), f"{items:,} items")
         rows.append([Item(name), base, *(_task(own[v]) for v in variants)])
@@ -28,7 +28,10 @@ def task_matrix(summary: Summary, variants: Sequence[str]) -> Grid:
 def _task(row: TaskRow) -> Item:
     if row.word is None or row.delta.value is None:
         return Item(missing=row.reason or row.delta.reason)
-    return Item(row.word, f"{figures.points(row.delta)}, -{row.lost:,} +{row.gained:,}", TONES[row.word])
+    detail = f"{figures.points(row.delta)}, -{row.lost:,} +{row.gained:,}"
+    if row.stopped is not None and row.stopped.items < row.stopped.of:
+        detail += f", {row.stopped.items:,} items"
+    return Item(row.word, detail, TONES[row.word])
 
 
 def corpus_matrix(summary: Summary, variants: Sequence[str]) -> Grid:

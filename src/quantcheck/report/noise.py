@@ -1,13 +1,17 @@
 """The noise floor: the baseline against itself, measured again, as rows and as floors for verdicts."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from quantcheck.report.cells import CellIndex
 from quantcheck.report.quality import corpus_rows, task_rows
 from quantcheck.report.speed import THROUGHPUT, speed_rows, speed_summary
-from quantcheck.report.summary import NoiseRow
+from quantcheck.report.summary import CorpusRow, NoiseRow, TaskRow
 
-__all__ = ["noise_floors", "noise_rows"]
+__all__ = ["noise_floors", "noise_rows", "with_noise"]
+
+
+QualityRow = TypeVar("QualityRow", TaskRow, CorpusRow)
 
 
 def noise_rows(index: CellIndex) -> list[NoiseRow]:
@@ -38,3 +42,13 @@ def noise_floors(rows: Sequence[NoiseRow]) -> tuple[dict[str, float], dict[str, 
     tasks = {r.subject: r.effect.value for r in rows if r.kind == "task" and r.effect.value is not None}
     corpora = {r.subject: r.effect.value - 1 for r in rows if r.kind == "perplexity" and r.effect.value is not None}
     return tasks, corpora
+
+
+def with_noise(rows: Sequence[QualityRow], noise: Sequence[NoiseRow]) -> list[QualityRow]:
+    """Quality rows with what the baseline against itself shows on the same subject beside each."""
+    floors = {row.subject: row.effect for row in noise if row.kind != "speed"}
+
+    def subject(row: QualityRow) -> str:
+        return row.task if isinstance(row, TaskRow) else row.corpus
+
+    return [row.model_copy(update={"noise": floors.get(subject(row), row.noise)}) for row in rows]

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from quantcheck.report.answers import compare_pair
 from quantcheck.report.cells import CellIndex
 from quantcheck.report.quality import Paired
 from quantcheck.report.summary import CorpusRow, Figure, QualitySummary, TaskRow
-from quantcheck.stats import compare_items
 
 __all__ = ["quality_summary"]
 
@@ -44,7 +44,8 @@ def _baseline(index: CellIndex) -> QualitySummary:
     summary = _none("is the baseline")
     if not n:
         return summary.model_copy(update={"accuracy": Figure(reason="no task measured")})
-    right = sum(int(np.sum(c.table("items")["right"])) for c in cells)
+    # Of drawn answers an item's share counts: the mean over the table is the mean over its items.
+    right = sum(int(c.record["result"]["n"]) * float(np.mean(c.table("items")["right"])) for c in cells)
     return summary.model_copy(update={"basis": "tasks", "n": n, "accuracy": Figure(value=right / n)})
 
 
@@ -57,7 +58,7 @@ def _from_tasks(tasks: list[TaskRow], together: Paired | None, margin: float) ->
         return _none(reason).model_copy(
             update={"word": word, "basis": "tasks", "undecided": [row.task for row in undecided]}
         )
-    result = compare_items(together[0], together[1], margin=margin, groups=together[2])
+    result = compare_pair(together, margin)
     flips = result.flips
     word = "harmed" if harmed else "inconclusive" if undecided else "safe"
     needs = [row.more_items for row in undecided]
@@ -65,8 +66,8 @@ def _from_tasks(tasks: list[TaskRow], together: Paired | None, margin: float) ->
         word=word,
         basis="tasks",
         n=flips.n,
-        accuracy=Figure(value=(flips.both + flips.gained) / flips.n),
-        delta=Figure(value=flips.delta, low=result.low, high=result.high),
+        accuracy=Figure(value=float(together[1].mean())),
+        delta=_together_delta(result.delta, result.low, result.high, tasks),
         lost=flips.lost,
         gained=flips.gained,
         harmed=harmed,
@@ -74,6 +75,13 @@ def _from_tasks(tasks: list[TaskRow], together: Paired | None, margin: float) ->
         more_items=max(n for n in needs if n) if needs and all(needs) else None,
         reason=next((row.reason for row in undecided if row.reason), None),
     )
+
+
+def _together_delta(delta: float, low: float, high: float, tasks: list[TaskRow]) -> Figure:
+    """Over all items; without an interval where the answers decided how many items there are of each task."""
+    if any(row.stopped is not None for row in tasks):
+        return Figure(value=delta, reason="tasks ended early, at unlike places: see each task's interval")
+    return Figure(value=delta, low=low, high=high)
 
 
 def _from_corpora(corpora: list[CorpusRow]) -> QualitySummary:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantcheck.report import figures
+from quantcheck.report.ceilings import ceiling_words
 from quantcheck.report.summary import Summary
 
 __all__ = ["environment_pairs", "flat", "machine_words", "noise_lines", "reading_guide"]
@@ -46,11 +47,19 @@ def reading_guide(summary: Summary) -> list[str]:
     lines = []
     if summary.quality:
         lines += [
-            f"safe: the loss of accuracy is below {points:g} pp with 95% confidence. harmed: there is a loss, with 95% "
-            "confidence. inconclusive: neither is shown; the items that would settle it are a plan, not a promise.",
+            f"safe: the loss of accuracy is below {points:g} pp{_own_margins(margin)} with 95% confidence. harmed: "
+            "there is a loss, with 95% confidence. "
+            "inconclusive: neither is shown; the items that would settle it are a plan, not a promise.",
             "lost, gained: the flips, items that only the baseline, or only the variant, has right. "
             "Words hold for all tasks of a variant together (Holm).",
         ]
+    if any(row.stopped for row in summary.quality):
+        lines.append("N of M items: a task ended as soon as it was decided; its word and interval hold at any look.")
+    if drawn := next((row.sampled for row in summary.quality if row.sampled), None):
+        lines.append(
+            f"drawn answers: {drawn.draws} per item at temperature {drawn.temperature:g}; lost, gained: items of which "
+            "fewer, or more, answers are right. Items are the sample, not draws."
+        )
     if summary.corpora:
         lines.append(f"perplexity: safe below {1 + text:g}x, harmed above 1x, with 95% confidence, paired by text.")
     if summary.speed:
@@ -60,6 +69,11 @@ def reading_guide(summary: Summary) -> list[str]:
             "inconclusive: the interval holds 1x and reaches beyond that."
         )
     return lines
+
+
+def _own_margins(margin: Mapping[str, Any]) -> str:
+    own = [f"{name} {points:g} pp" for name, points in margin.get("tasks", {}).items()]
+    return f" ({', '.join(own)})" if own else ""
 
 
 def machine_words(environment: Mapping[str, Any]) -> str:
@@ -73,7 +87,10 @@ def machine_words(environment: Mapping[str, Any]) -> str:
 
 def environment_pairs(environment: Mapping[str, Any]) -> dict[str, str]:
     """The environment as one level of names and short values."""
-    return {key: value for key, value in flat(environment).items() if value not in ("", "None")}
+    shown = dict(environment)
+    if shown.get("ceilings"):
+        shown["ceilings"] = ceiling_words(shown["ceilings"])
+    return {key: value for key, value in flat(shown).items() if value not in ("", "None")}
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

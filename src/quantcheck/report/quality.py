@@ -1,16 +1,18 @@
 """Quality rows: tasks paired by item, corpora paired by token."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from quantcheck.report.answers import Compared, compare_pair, sampled_row, unpaired_row
 from quantcheck.report.cells import Cell, CellIndex
-from quantcheck.report.summary import CorpusRow, Figure, TaskRow
+from quantcheck.report.pairs import Pair, Paired, pair_cells, pair_items, unlike_hashes
+from quantcheck.report.stopped import judge_looks, looked
+from quantcheck.report.summary import CorpusRow, Figure, Stopped, TaskRow
 from quantcheck.stats import (
     Interval,
-    PairedResult,
-    compare_items,
     judge_perplexity,
     judge_tasks,
     minimum_detectable_difference,
@@ -20,11 +22,9 @@ from quantcheck.stats import (
     token_units,
 )
 
-__all__ = ["corpus_rows", "figure", "pair_items", "task_rows"]
+__all__ = ["Paired", "corpus_rows", "figure", "pair_items", "task_rows", "unlike_hashes"]
 
 BASELINE = "is the baseline"
-HASH = "_sha256"
-"""A result's keys that end so are hashes of the work: the same for every variant, or nothing is comparable."""
 
 
 def figure(interval: Interval) -> Figure:
@@ -36,89 +36,86 @@ def missing_figure(reason: str) -> Figure:
     return Figure(value=None, reason=reason)
 
 
-Paired = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], list[str] | None]
-
-
-def pair_items(baseline: Cell, variant: Cell) -> Paired | str:
-    """(baseline right [n], variant right [n], groups [n] or None), item by item; a sentence if they do not pair."""
-    unlike = unlike_hashes(baseline, variant)
-    if unlike:
-        return unlike
-    ours, theirs = baseline.table("items"), variant.table("items")
-    ids, other = (np.asarray(t["id"]).astype(str) for t in (ours, theirs))
-    order, other_order = np.argsort(ids, kind="stable"), np.argsort(other, kind="stable")
-    if len(ids) != len(other) or not np.array_equal(ids[order], other[other_order]):
-        return "the two were not asked the same items"
-    groups = [str(g) for g in np.asarray(ours["group"])[order]]
-    right = np.asarray(ours["right"], dtype=np.bool_)[order]
-    return right, np.asarray(theirs["right"], dtype=np.bool_)[other_order], groups if any(groups) else None
-
-
-def unlike_hashes(baseline: Cell, variant: Cell) -> str | None:
-    """Names the work whose stored hashes differ between two cells; None when all hashes that both have agree."""
-    ours, theirs = baseline.record["result"], variant.record["result"]
-    unlike = sorted(k for k in ours.keys() & theirs.keys() if k.endswith(HASH) and ours[k] != theirs[k])
-    return f"not the same work: {', '.join(k.removesuffix(HASH) for k in unlike)} differ" if unlike else None
-
-
 def task_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> tuple[list[TaskRow], Paired | None]:
     """A row per task for one variant, and all its items together (groups named within their task).
 
     `floors` is the baseline's change of accuracy against itself by task, as far as it was measured.
     """
-    margin = index.experiment.policy.margin.accuracy_pp / 100
-    pairs: dict[str, Paired | str] = {}
-    for task in index.tasks:
-        cells = index.quality(index.baseline, task), index.quality(variant, task)
-        if cells[0] is None:
-            pairs[task] = f"baseline: {index.missing(index.baseline, task)}"
-        elif cells[1] is None:
-            pairs[task] = index.missing(variant, task)
-        else:
-            pairs[task] = pair_items(cells[0], cells[1])
-    usable = {task: pair for task, pair in pairs.items() if not isinstance(pair, str)}
-    results = {t: compare_items(p[0], p[1], margin=margin, groups=p[2]) for t, p in usable.items()}
-    verdicts = judge_tasks(results, floors=floors)
+    margin = index.experiment.policy.margin
+    compared = {task: _compare(index, variant, task, margin.accuracy(task)) for task in index.tasks}
+    usable = {task: found for task, found in compared.items() if not isinstance(found, str)}
+    verdicts = judge_tasks({task: found.result for task, found in usable.items()}, floors=floors)
     rows = []
-    for task, pair in pairs.items():
-        if isinstance(pair, str):
-            rows.append(_unpaired_row(index, task, variant, pair))
+    for task, found in compared.items():
+        if isinstance(found, str):
+            rows.append(_unpaired_row(index, task, variant, found))
             continue
         verdict = verdicts[task]
-        rows.append(
-            _task_fields(task, variant, results[task]).model_copy(
-                update={
-                    "p_safe": verdict.p_safe,
-                    "p_harmed": verdict.p_harmed,
-                    "word": verdict.word,
-                    "more_items": verdict.more_items,
-                    "reason": verdict.reason,
-                }
-            )
-        )
-    return rows, _together(usable)
+        update = {
+            "p_safe": verdict.p_safe,
+            "p_harmed": verdict.p_harmed,
+            "word": verdict.word,
+            "more_items": verdict.more_items,
+            "reason": verdict.reason,
+            "margin": margin.accuracy(task),
+        }
+        rows.append(_task_fields(task, variant, found).model_copy(update=update))
+    return rows, _together({task: found.pair for task, found in usable.items()})
 
 
-def _task_fields(task: str, variant: str, result: PairedResult) -> TaskRow:
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """One task: the items, what they come to, and how they were asked where that was not once and to the end."""
+
+    pair: Pair
+    result: Compared
+    stopped: Stopped | None
+    sampling: dict[str, Any] | None
+
+
+def _compare(index: CellIndex, variant: str, task: str, margin: float) -> _Compared | str:
+    ours, theirs = index.quality(index.baseline, task), index.quality(variant, task)
+    if ours is None:
+        return f"baseline: {index.missing(index.baseline, task)}"
+    if theirs is None:
+        return index.missing(variant, task)
+    pair = pair_cells(ours, theirs)
+    if isinstance(pair, str):
+        return pair
+    looks, sampling = looked(ours, theirs, pair), theirs.record["result"].get("sampling")
+    if isinstance(looks, str):
+        return looks
+    if looks is None:
+        return _Compared(pair, compare_pair((pair.baseline, pair.variant, pair.groups), margin), None, sampling)
+    # The order is random over all items: no groups here.
+    result, stopped = judge_looks(compare_pair((pair.baseline, pair.variant, None), margin), looks)
+    return _Compared(pair, result, stopped, sampling)
+
+
+def _task_fields(task: str, variant: str, found: _Compared) -> TaskRow:
+    result, pair = found.result, found.pair
     flips = result.flips
     return TaskRow(
         task=task,
         variant=variant,
         n=flips.n,
-        baseline_accuracy=Figure(value=(flips.both + flips.lost) / flips.n),
-        accuracy=Figure(value=(flips.both + flips.gained) / flips.n),
-        delta=Figure(value=flips.delta, low=result.low, high=result.high),
+        baseline_accuracy=Figure(value=float(pair.baseline.mean())),
+        accuracy=Figure(value=float(pair.variant.mean())),
+        delta=Figure(value=result.delta, low=result.low, high=result.high),
         lower_bound=result.lower_bound,
         upper_bound=result.upper_bound,
         lost=flips.lost,
         gained=flips.gained,
-        p=result.p,
+        p=result.p if found.stopped is None else None,
         p_safe=None,
         p_harmed=None,
-        detectable=minimum_detectable_difference((flips.lost + flips.gained + 1) / (flips.n + 2), flips.n),
+        detectable=minimum_detectable_difference(result.item_spread, flips.n),
         groups=result.groups,
         design_effect=result.design_effect,
         word=None,
+        unpaired=unpaired_row(pair),
+        stopped=found.stopped,
+        sampled=sampled_row(result, found.sampling),
     )
 
 
@@ -150,16 +147,23 @@ def _stored(cell: Cell | None, key: str, reason: str) -> Figure:
     return missing_figure(reason) if cell is None else Figure(value=float(cell.record["result"][key]))
 
 
-def _together(pairs: dict[str, Paired]) -> Paired | None:
+def _together(pairs: dict[str, Pair]) -> Paired | None:
     if not pairs:
         return None
     groups: list[str] = []
-    for task, (right, _, names) in pairs.items():
+    for task, pair in pairs.items():
         # An item without a group is a group of its own.
-        own = names or [str(i) for i in range(len(right))]
+        own = pair.groups or [str(i) for i in range(len(pair.ids))]
         groups += [f"{task}\0{name}" for name in own]
-    right = np.concatenate([p[0] for p in pairs.values()])
-    return right, np.concatenate([p[1] for p in pairs.values()]), groups
+    # A single answer beside drawn ones counts as equal draws: an item's share of right answers stays what it is.
+    draws = max((pair.baseline.shape[1] for pair in pairs.values() if pair.baseline.ndim > 1), default=0)
+    sides = ([pair.baseline for pair in pairs.values()], [pair.variant for pair in pairs.values()])
+    right, other = (np.concatenate([_repeated(answers, draws) for answers in side]) for side in sides)
+    return right, other, groups
+
+
+def _repeated(right: npt.NDArray[np.bool_], draws: int) -> npt.NDArray[np.bool_]:
+    return np.repeat(right[:, None], draws, axis=1) if right.ndim == 1 and draws else right
 
 
 def corpus_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> list[CorpusRow]:

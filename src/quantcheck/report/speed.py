@@ -4,29 +4,49 @@ from typing import Any
 
 import numpy as np
 
+from quantcheck.errors import StoreError
 from quantcheck.metrics import metric
+from quantcheck.report.blocks import THROUGHPUT, figures_by_block, left_out, log_ratios, mean_noise, noise_of
 from quantcheck.report.cells import CellIndex
 from quantcheck.report.quality import figure, unlike_hashes
-from quantcheck.report.summary import Figure, LoadRow, MemoryRow, PercentileRow, SpeedRow, SpeedSummary
+from quantcheck.report.requests import token_gaps
+from quantcheck.report.summary import (
+    Figure,
+    LoadRow,
+    MeanSpeedRow,
+    MemoryRow,
+    PercentileRow,
+    SpeedRow,
+    SpeedSummary,
+    SpeedWord,
+)
 from quantcheck.stats import (
     PERCENTILE_SUPPORT,
     Ratio,
-    block_log_ratios,
+    SpeedVerdict,
     geometric_mean,
     judge_speed,
-    speed_ratio,
+    ratio_interval,
     supported_percentile,
     t_interval,
 )
 
-__all__ = ["SPEED_METRICS", "THROUGHPUT", "load_row", "memory_row", "ratio_figure", "speed_rows", "speed_summary"]
-
-THROUGHPUT = "output_throughput"
-"""The metric that sums up a load in one figure."""
+__all__ = [
+    "SPEED_METRICS",
+    "THROUGHPUT",
+    "load_row",
+    "mean_rows",
+    "memory_row",
+    "ratio_figure",
+    "speed_metrics",
+    "speed_rows",
+    "speed_summary",
+]
 
 UNPAIRED = "no block holds both this variant and the baseline"
 
 SPEED_METRICS = (THROUGHPUT, "request_throughput", "ttft", "tpot", "itl", "e2e")
+"""What is compared at every load."""
 
 
 def ratio_figure(ratio: Ratio) -> Figure:
@@ -34,16 +54,23 @@ def ratio_figure(ratio: Ratio) -> Figure:
     return Figure(value=ratio.estimate, low=ratio.low, high=ratio.high, reason=ratio.reason)
 
 
+def speed_metrics(index: CellIndex) -> list[str]:
+    """What is compared at every load: goodput only with an SLO."""
+    return [*SPEED_METRICS, *(["goodput"] if index.experiment.slo is not None else [])]
+
+
 def speed_rows(index: CellIndex, variant: str) -> list[SpeedRow]:
     """A row per load and metric for one variant; the baseline's own rows have no ratio."""
-    return [_speed_row(index, variant, load, key) for load in index.loads for key in SPEED_METRICS]
+    return [_speed_row(index, variant, load, key) for load in index.loads for key in speed_metrics(index)]
 
 
 def _speed_row(index: CellIndex, variant: str, load: str, key: str) -> SpeedRow:
-    values = index.metric_by_block(variant, load, key)
+    values = figures_by_block(index, variant, load, key)
     fields: dict[str, Any] = {"load": load, "metric": key, "variant": variant, "blocks": len(values)}
     if not values:
         why = "not in the stored cells" if index.load(variant, load) else index.missing(variant, load)
+        if key == "goodput" and index.goodput(variant, load):
+            why = "no request met the SLO"
         gone = Figure(reason=why)
         return SpeedRow(**fields, value=gone, ratio=gone, spread=None, word=None, reason=why)
     logs = np.log(np.array(list(values.values())))
@@ -55,33 +82,42 @@ def _speed_row(index: CellIndex, variant: str, load: str, key: str) -> SpeedRow:
         return SpeedRow(
             **fields, ratio=Figure(reason=unlike), spread=None, word="not comparable", reason=unlike
         )
-    ratio = speed_ratio(index.metric_by_block(index.baseline, load, key), values)
-    if ratio is None:
-        return SpeedRow(**fields, ratio=Figure(reason=UNPAIRED), spread=None, word=None, reason=UNPAIRED)
+    ratios = log_ratios(index, variant, load, key)
+    gone_blocks = _left_out(index, variant)
+    if not ratios:
+        word: SpeedWord | None = "inconclusive" if gone_blocks else None
+        return SpeedRow(**fields, ratio=Figure(reason=gone_blocks or UNPAIRED), spread=None, word=word,
+                        reason=gone_blocks or UNPAIRED)  # fmt: skip
+    ratio = ratio_interval(np.array(list(ratios.values())))
     fields["blocks"] = ratio.blocks
-    verdict = judge_speed(
-        ratio,
-        higher_is_better=metric(key).better == "higher",
-        margin=index.experiment.policy.margin.throughput_ratio,
-        floor=_floor(index, variant, load, key),
-    )
+    verdict = _judge(index, ratio, key, noise_of(index, variant, load, key))
     return SpeedRow(
         **fields,
         ratio=ratio_figure(ratio),
         spread=ratio.spread,
         word=verdict.word,
         more_blocks=verdict.more_blocks,
-        reason=verdict.reason,
+        reason=_both(verdict.reason, gone_blocks),
     )
 
 
-def _floor(index: CellIndex, variant: str, load: str, key: str) -> float | None:
-    """Log ratio of the baseline against itself; None when not measured, or when `variant` is that itself."""
-    if variant == index.again:
+def _judge(index: CellIndex, ratio: Ratio, key: str, floor: float | None) -> SpeedVerdict:
+    margin = index.experiment.policy.margin.throughput_ratio
+    return judge_speed(ratio, higher_is_better=metric(key).better == "higher", margin=margin, floor=floor)
+
+
+def _left_out(index: CellIndex, variant: str) -> str | None:
+    """Which blocks are left out for the variant, in words."""
+    gone = left_out(index, variant)
+    if not gone:
         return None
-    base, again = (index.metric_by_block(name, load, key) for name in (index.baseline, index.again))
-    logs = block_log_ratios(base, again)
-    return float(np.mean(list(logs.values()))) if logs else None
+    moved = ", ".join(f"{np.expm1(drift):+.1%}" for drift in gone.values())
+    named = ", ".join(str(block) for block in gone)
+    return f"block{'' if len(gone) == 1 else 's'} {named} left out: the baseline itself changed by {moved} meanwhile"
+
+
+def _both(*reasons: str | None) -> str | None:
+    return "; ".join(reason for reason in reasons if reason) or None
 
 
 def _unlike_work(index: CellIndex, variant: str, load: str) -> str | None:
@@ -90,79 +126,101 @@ def _unlike_work(index: CellIndex, variant: str, load: str) -> str | None:
     return next((reason for reason in found if reason), None)
 
 
-def speed_summary(index: CellIndex, variant: str) -> SpeedSummary:
-    """Output throughput over all loads that compare: the geometric mean of the ratios, and its word."""
+def mean_row(index: CellIndex, variant: str, key: str) -> MeanSpeedRow:
+    """One metric over all loads that compare: the geometric mean of the ratios, and its word."""
     if not index.loads:
-        return _no_speed("no load in the experiment")
+        return _no_mean(variant, key, "no load in the experiment")
     if variant == index.baseline:
-        return _no_speed("is the baseline")
-    logs = []
-    for load in index.loads:
-        if _unlike_work(index, variant, load) is None:
-            base, ours = (index.metric_by_block(v, load, THROUGHPUT) for v in (index.baseline, variant))
-            logs.append(block_log_ratios(base, ours))
-    logs = [log for log in logs if log]
+        return _no_mean(variant, key, "is the baseline")
+    comparable = [load for load in index.loads if _unlike_work(index, variant, load) is None]
+    logs = [log for load in comparable if (log := log_ratios(index, variant, load, key))]
     ratio = geometric_mean(logs)
+    gone = _left_out(index, variant)
     if ratio is None:
         if logs:
-            return _no_speed("no block holds all loads")
-        measured = any(index.load(variant, load) for load in index.loads)
-        return _no_speed(UNPAIRED if measured else index.missing(variant, index.loads[0]))
-    floors = [f for load in index.loads if (f := _floor(index, variant, load, THROUGHPUT)) is not None]
-    verdict = judge_speed(
-        ratio,
-        higher_is_better=True,
-        margin=index.experiment.policy.margin.throughput_ratio,
-        floor=float(np.mean(floors)) if floors else None,
-    )
-    return SpeedSummary(
+            return _no_mean(variant, key, "no block holds all loads")
+        if gone:
+            return _no_mean(variant, key, gone, "inconclusive")
+        if not any(index.load(variant, load) for load in index.loads):
+            return _no_mean(variant, key, index.missing(variant, index.loads[0]))
+        known = any(figures_by_block(index, variant, load, key) for load in index.loads)
+        return _no_mean(variant, key, UNPAIRED if known else "not in the stored cells")
+    verdict = _judge(index, ratio, key, mean_noise(index, variant, key))
+    return MeanSpeedRow(
+        metric=key,
+        variant=variant,
         ratio=ratio_figure(ratio),
         loads=len(logs),
         blocks=ratio.blocks,
+        spread=ratio.spread,
         word=verdict.word,
         more_blocks=verdict.more_blocks,
-        reason=verdict.reason,
+        reason=_both(verdict.reason, gone),
     )
 
 
-def _no_speed(reason: str) -> SpeedSummary:
-    return SpeedSummary(ratio=Figure(reason=reason), loads=0, blocks=0, word=None, reason=reason)
+def _no_mean(variant: str, key: str, reason: str, word: SpeedWord | None = None) -> MeanSpeedRow:
+    return MeanSpeedRow(metric=key, variant=variant, ratio=Figure(reason=reason), loads=0, blocks=0, spread=None,
+                        word=word, reason=reason)  # fmt: skip
+
+
+def mean_rows(index: CellIndex, variant: str) -> list[MeanSpeedRow]:
+    """A row per metric; none for the baseline, and none without loads."""
+    if variant == index.baseline or not index.loads:
+        return []
+    return [mean_row(index, variant, key) for key in speed_metrics(index)]
+
+
+def speed_summary(index: CellIndex, variant: str) -> SpeedSummary:
+    """Output throughput over all loads that compare: the geometric mean of the ratios, and its word."""
+    row = mean_row(index, variant, THROUGHPUT)
+    return SpeedSummary(**row.model_dump(exclude={"metric", "variant", "spread"}))
 
 
 def load_row(index: CellIndex, variant: str, load: str) -> LoadRow:
     """Requests, failures and percentiles of one variant at one load, all blocks together."""
-    cells = list(index.load(variant, load).values())
-    samples: dict[str, list[Any]] = {"ttft": [], "tpot": [], "e2e": []}
-    requests = failed = 0
-    for cell in cells:
-        result, table = cell.record["result"], cell.table("requests")
+    cells = index.load(variant, load)
+    samples: dict[str, list[Any]] = {"ttft": [], "itl": [], "tpot": [], "e2e": []}
+    requests = failed = good = 0
+    without = None
+    for block, read in index.requests(variant, load).items():
+        result = cells[block].record["result"]
         requests += int(result["requests"])
         failed += int(result["requests"]) - int(result["outcomes"].get("ok", 0))
-        ok = np.asarray(table["outcome"]).astype(str) == "ok"
-        if "phase" in table:  # warm-up and tail requests keep the streams busy, they are not measured
-            ok &= np.asarray(table["phase"]).astype(str) == "measured"
-        # Nor are those that were cut as warm: they came before the window's begin, which is 0.
-        began = np.asarray(table["last_s"] if result.get("rate") is None else table["due_s"], dtype=np.float64)
-        ok &= began >= 0
-        sent, first, last = (np.asarray(table[k], dtype=np.float64)[ok] for k in ("sent_s", "first_s", "last_s"))
-        gaps = np.asarray(table["output_tokens"])[ok] - 1
+        ok = read.own & read.ok
+        good += int(ok.sum())
+        sent, first, last = read.sent[ok], read.first[ok], read.last[ok]
+        gaps = read.tokens[ok] - 1
         samples["ttft"].append(first - sent)
         samples["e2e"].append(last - sent)
         samples["tpot"].append((last - first)[gaps > 0] / gaps[gaps > 0])
+        if (why := result.get("missing", {}).get("itl")) is not None:
+            without = str(why)
+            continue
+        try:
+            samples["itl"].append(token_gaps(read, cells[block].table("chunks")))
+        except (KeyError, StoreError):
+            without = "the stamps of the chunks are not stored"
     rows = []
     for key, parts in samples.items():
         values = np.concatenate(parts) if parts else np.array([])
         for name in ("p90", "p95", "p99"):
-            value = _percentile(values, name) if parts else Figure(reason=index.missing(variant, load))
+            if not cells:
+                value = Figure(reason=index.missing(variant, load))
+            elif key == "itl" and without:
+                value = Figure(reason=without)
+            else:
+                # Tokens of one request are not independent: their requests are what supports a percentile.
+                value = _percentile(values, name, good if key == "itl" else len(values))
             rows.append(PercentileRow(metric=key, percentile=name, value=value))
     return LoadRow(
         load=load, variant=variant, blocks=len(cells), requests=requests, failed=failed, percentiles=rows
     )
 
 
-def _percentile(values: Any, name: str) -> Figure:
-    if not supported_percentile(name, len(values)):
-        return Figure(reason=f"{len(values)} requests; {name} needs {PERCENTILE_SUPPORT[name]}")
+def _percentile(values: Any, name: str, requests: int) -> Figure:
+    if not supported_percentile(name, requests) or not len(values):
+        return Figure(reason=f"{requests} requests; {name} needs {PERCENTILE_SUPPORT[name]}")
     return Figure(value=float(np.quantile(values, float(name[1:]) / 100)))
 
 

@@ -12,11 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from quantcheck.report import grids, matrices
+from quantcheck.report.blocks import drift_lines
+from quantcheck.report.capacity import capacity_grid
+from quantcheck.report.costs import cost_grid, cost_notes
+from quantcheck.report.decision import decision_grid
+from quantcheck.report.frontiers import frontier_lines
 from quantcheck.report.grids import Grid, Item
 from quantcheck.report.prose import machine_words, noise_lines, reading_guide
+from quantcheck.report.roofline_grid import shown_explanations
+from quantcheck.report.slices import MOST_SHOWN, found, slice_grid
 from quantcheck.report.summary import Summary
 
-__all__ = ["render"]
+__all__ = ["render", "render_parts"]
 
 WIDE = 110
 """From this width on, a figure and its interval share a line."""
@@ -40,11 +47,29 @@ def render(summary: Summary, stream: TextIO, *, width: int | None = None) -> str
     A terminal gets colours and its own width; anything else gets plain ASCII, 100 columns wide unless COLUMNS
     says otherwise. `width` overrides both.
     """
+    return _rendered(lambda page: page.write(summary), stream, width)
+
+
+def render_parts(
+    lines: Sequence[tuple[str, str]], parts: Sequence[tuple[str, Grid]], stream: TextIO, *, width: int | None = None
+) -> str:
+    """Lines, each with its style, then tables under titles, as `render` does a report; empty tables are left out."""
+
+    def write(page: "_Page") -> None:
+        page.lines(lines)
+        for title, grid in parts:
+            if grid.rows:
+                page.section(title, grid)
+
+    return _rendered(write, stream, width)
+
+
+def _rendered(write: "Callable[[_Page], None]", stream: TextIO, width: int | None) -> str:
     terminal = stream.isatty()
     columns = width or shutil.get_terminal_size((100, 24)).columns
     unicode = terminal and (stream.encoding or "").lower().replace("-", "").startswith("utf")
     page = _Page(columns, terminal, LINE if unicode else ASCII_LINE)
-    page.write(summary)
+    write(page)
     lines = (line.rstrip() if not terminal else line for line in page.text().split("\n"))
     text = "\n".join(lines)
     return text if unicode else text.encode("ascii", "replace").decode()
@@ -71,15 +96,30 @@ class _Page:
         self._gap()
         self._line(Text(summary.recommendation.sentence, style="green" if summary.recommendation.variant else "yellow"))
         for warning in summary.warnings:
-            self._line(Text(f"! {warning}", style="yellow"))
-        self._section("Verdicts", grids.verdict_grid(summary))
+            self._line(Text(f"! {warning.text}; {warning.remedy}", style="yellow"))
+        self.section("Verdicts", grids.verdict_grid(summary))
+        if decision_grid(summary).rows:
+            self._list("Decision", [row.sentence for row in summary.decisions])
         if summary.quality:
             self._matrix("Quality by task (change of accuracy, -lost +gained items)", matrices.task_matrix, summary)
         if summary.corpora:
             self._matrix("Perplexity (ratio, KL divergence in nats)", matrices.corpus_matrix, summary)
+        if found(summary):
+            self.section("Exploratory: where it broke (q <= 0.05, no verdict)", slice_grid(summary, MOST_SHOWN))
         if summary.speed:
             self._matrix("Speed by load (ratio of output throughput, 95% CI)", matrices.speed_matrix, summary)
-        self._section("Memory", grids.memory_grid(summary))
+        if lines := shown_explanations(summary):
+            self._list("Why", lines)
+        if summary.capacity:
+            self.section("Highest load that meets the SLO", capacity_grid(summary))
+        if any(row.invalid_for for row in summary.blocks):
+            self._list("Drift", drift_lines(summary))
+        if summary.costs:
+            self.section("Cost (USD per million tokens)", cost_grid(summary))
+            self._list("Assumed", cost_notes(summary), style="dim")
+        if lines := frontier_lines(summary):
+            self._list("Pareto frontiers", lines)
+        self.section("Memory", grids.memory_grid(summary))
         if summary.noise_floor:
             self._list(f"Noise floor: {about.baseline} against itself", noise_lines(summary))
         machine = machine_words(summary.environment)
@@ -90,6 +130,10 @@ class _Page:
             self._list("Not measured", [f"{item.what}: {item.reason}" for item in summary.not_measured])
         if guide := reading_guide(summary):
             self._list("How to read it", guide, style="dim")
+
+    def lines(self, lines: Sequence[tuple[str, str]]) -> None:
+        for text, style in lines:
+            self._line(Text(text, style=style))
 
     def _line(self, text: Text) -> None:
         self._console.print(Padding(text, (0, 0, 0, 2)))
@@ -118,7 +162,7 @@ class _Page:
                 self._gap()
             self._table(matrix(summary, names[start : start + fit]), stacked=True)
 
-    def _section(self, title: str, grid: Grid) -> None:
+    def section(self, title: str, grid: Grid) -> None:
         self._title(title)
         self._table(grid, stacked=not self._wide)
 

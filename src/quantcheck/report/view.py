@@ -5,24 +5,32 @@ from dataclasses import asdict
 from typing import Any
 
 from quantcheck.metrics import METRICS
+from quantcheck.report.blocks import block_rows
+from quantcheck.report.capacity import capacity_rows
 from quantcheck.report.cells import Cell, CellIndex, read_problems
-from quantcheck.report.headline import Facts, make_headline, recommend
-from quantcheck.report.noise import noise_floors, noise_rows
+from quantcheck.report.costs import cost_rows
+from quantcheck.report.decision import decision_rows, recommend
+from quantcheck.report.degradation import degradation_rows
+from quantcheck.report.frontiers import frontier_rows
+from quantcheck.report.headline import Facts, make_headline
+from quantcheck.report.noise import noise_floors, noise_rows, with_noise
 from quantcheck.report.overall import quality_summary
 from quantcheck.report.quality import corpus_rows, task_rows
+from quantcheck.report.roofline import roofline, roofline_missing
 from quantcheck.report.schema import summary_schema
-from quantcheck.report.speed import load_row, memory_row, speed_rows, speed_summary
+from quantcheck.report.slices import slice_rows
+from quantcheck.report.speed import load_row, mean_rows, memory_row, speed_rows, speed_summary
 from quantcheck.report.summary import (
     CorpusRow,
     ExperimentInfo,
     Figure,
-    LoadRow,
     NotMeasured,
     QualitySummary,
     SizeSummary,
     Summary,
     VariantRow,
 )
+from quantcheck.report.warnings import Seen, warning_rows
 from quantcheck.spec.experiment import Experiment
 
 __all__ = ["Summary", "build_summary", "summary_schema"]
@@ -34,12 +42,14 @@ def build_summary(
     artifacts: Mapping[str, Mapping[str, Any]],
     environment: Mapping[str, Any],
     problems: Iterable[Mapping[str, Any] | str],
+    overlaps: Iterable[Mapping[str, Any]] = (),
 ) -> Summary:
     """Everything a report says about one experiment.
 
     `artifacts` maps a variant to its recipe; `problems` are sentences, or mappings with `reason` and any of
-    `variant`, `subject`, `block`. Cells, artifacts and problems may be missing: what they would have shown is
-    then null with a reason.
+    `variant`, `subject`, `block`; `overlaps` is what was found of the suites in calibration texts
+    (`quality.overlap`). Cells, artifacts and problems may be missing: what they would have shown is then null with a
+    reason.
     """
     index = CellIndex(experiment, cells, read_problems(problems))
     noise = noise_rows(index)
@@ -48,13 +58,22 @@ def build_summary(
     for name in index.variants:
         own_corpora = corpus_rows(index, name, corpus_floors)
         own_tasks, together = ([], None) if name == index.baseline else task_rows(index, name, task_floors)
-        corpora += own_corpora
-        tasks += own_tasks
+        corpora += with_noise(own_corpora, noise)
+        tasks += with_noise(own_tasks, noise)
         quality = quality_summary(index, name, own_tasks, own_corpora, together)
         variants.append(_variant_row(index, name, artifacts, quality, own_corpora))
     loads = [load_row(index, name, load) for load in index.loads for name in index.variants]
-    facts = Facts(variants, tasks, corpora, index.loads, experiment.policy.margin.throughput_ratio)
-    recommendation = recommend(facts)
+    memory = [memory_row(index, name, artifacts.get(name, {}).get("bytes")) for name in index.variants]
+    speed = [row for name in index.variants for row in speed_rows(index, name)]
+    capacity = capacity_rows(index)
+    costs = cost_rows(index, capacity, artifacts)
+    facts = Facts(
+        variants, tasks, corpora, index.loads, experiment.policy.margin.throughput_ratio,
+        policy=experiment.policy, slo=experiment.slo, memory=memory, capacity=capacity, costs=costs,
+    )  # fmt: skip
+    decisions = decision_rows(facts)
+    roofs, explanations = roofline(index, artifacts, environment, speed)
+    recommendation = recommend(facts, decisions)
     return Summary(
         experiment=ExperimentInfo(
             name=experiment.name,
@@ -67,16 +86,28 @@ def build_summary(
         variants=variants,
         quality=tasks,
         corpora=corpora,
-        speed=[row for name in index.variants for row in speed_rows(index, name)],
+        speed=speed,
+        speed_means=[row for name in index.variants for row in mean_rows(index, name)],
+        blocks=block_rows(index),
+        capacity=capacity,
+        degradation=degradation_rows(index),
         loads=loads,
-        memory=[memory_row(index, name, artifacts.get(name, {}).get("bytes")) for name in index.variants],
+        memory=memory,
         noise_floor=noise,
+        decisions=decisions,
+        costs=costs,
+        frontiers=frontier_rows(index, variants, speed, costs, (task_floors, corpus_floors)),
+        slices=[row for name in index.variants for row in slice_rows(index, name)],
+        roofline=roofs,
+        explanations=explanations,
         environment=dict(environment),
         settings=_settings(index),
         artifacts={name: dict(recipe) for name, recipe in artifacts.items()},
         metrics={key: asdict(metric) for key, metric in METRICS.items()},
-        warnings=_warnings(index, loads, variants),
-        not_measured=_not_measured(index),
+        warnings=warning_rows(Seen(
+            index, tasks, loads, memory, speed_summary(index, index.again).word, artifacts, list(overlaps),
+        )),
+        not_measured=_not_measured(index, roofline_missing(index, artifacts, environment)),
     )
 
 
@@ -150,6 +181,7 @@ def _settings(index: CellIndex) -> dict[str, Any]:
         "blocks": experiment.blocks,
         "noise_floor": experiment.noise_floor,
         "margin": experiment.policy.margin.model_dump(),
+        "policy": experiment.policy.model_dump(mode="json", exclude={"margin"}, exclude_defaults=True),
         "context": None if quality is None else quality.context,
         "stride": None if quality is None else quality.stride,
         "load": None if load is None else load.model_dump(mode="json", exclude_none=True),
@@ -159,24 +191,7 @@ def _settings(index: CellIndex) -> dict[str, Any]:
     }
 
 
-def _warnings(index: CellIndex, loads: list[LoadRow], variants: list[VariantRow]) -> list[str]:
-    warnings = [
-        f"{row.variant} at {row.load}: {row.failed} of {row.requests} requests failed; they count in no latency"
-        for row in loads
-        if row.failed
-    ]
-    again = speed_summary(index, index.again)
-    if again.word in ("faster", "slower"):
-        warnings.append(
-            f"the baseline measured again came out {again.word} than itself: "
-            "something outside the variants moves this machine's speed"
-        )
-    if variants[0].speed.reason == "is the baseline" and index.experiment.blocks < 3:
-        warnings.append("fewer than 3 blocks: speed intervals are very wide or missing")
-    return warnings
-
-
-def _not_measured(index: CellIndex) -> list[NotMeasured]:
+def _not_measured(index: CellIndex, no_roofline: str | None) -> list[NotMeasured]:
     experiment = index.experiment
     found: list[NotMeasured] = []
     if experiment.load is None:
@@ -211,4 +226,6 @@ def _not_measured(index: CellIndex) -> list[NotMeasured]:
         for problem in index.problems
         if (problem.variant, problem.reason) not in explained
     ]
+    if no_roofline:
+        found.append(NotMeasured(what="roofline", reason=no_roofline))
     return found

@@ -1,18 +1,22 @@
-"""What `quantcheck plan` says: how many cells there are, what is stored, and how long the rest will take.
+"""What `quantcheck plan` says: how many cells there are, what is stored, how long the rest will take and what it costs,
+and what the experiment can show at that size.
 
 Times come from cells stored in the results folder, or from a probe: the same experiment made small, run on the
 baseline alone into a folder that is thrown away.
 """
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from quantcheck.runner.pace import Pace
-from quantcheck.runner.plan import LoadStep, Plan, make_plan
+from quantcheck.runner.pilot import Pilot
+from quantcheck.runner.plan import LoadStep, Plan, Task, make_plan
+from quantcheck.runner.power import Power, power_of
 from quantcheck.runner.run import run
-from quantcheck.spec.experiment import Experiment
+from quantcheck.spec.experiment import AGAIN, Experiment
 from quantcheck.store import Store
 
 __all__ = ["Estimate", "estimate"]
@@ -22,12 +26,20 @@ PROBE_ITEMS, PROBE_TOKENS = 24, 1024
 
 @dataclass(frozen=True)
 class Estimate:
-    """`seconds` is None when it is not known; `basis` says what it rests on."""
+    """`seconds` (for what is left) is None when it is not known; `basis` says what it rests on.
+
+    `all_seconds` and `all_usd` are for all cells, stored ones too; `usd` for what is left. None without a price
+    (policy.price) or without a known time.
+    """
 
     plan: Plan
     stored: int
     seconds: float | None
     basis: str
+    all_seconds: float | None
+    usd: float | None
+    all_usd: float | None
+    power: Power
 
     def lines(self) -> Iterator[str]:
         """What a user reads."""
@@ -47,6 +59,31 @@ class Estimate:
             yield f"time        unknown ({self.basis})"
         else:
             yield f"time        about {_duration(self.seconds)}, {self.basis}"
+        if self.stored and self.all_seconds is not None:
+            yield f"all cells   about {_duration(self.all_seconds)}"
+        price = plan.experiment.policy.price
+        if price is not None and self.all_usd is None:
+            yield "money       unknown, as the time is"
+        elif price is not None:
+            left = f"about ${self.usd:,.2f} for what is left, " if self.usd is not None and self.stored else ""
+            yield (f"money       {left}about ${self.all_usd:,.2f} for all cells, at ${price.gpu_hour_usd:,.2f} an hour "
+                   "of one accelerator (assumed: policy.price)")
+
+    def document(self) -> dict[str, Any]:
+        """The same as JSON values: durations in s, money in USD, changes of accuracy as fractions."""
+        tasks = list(self.plan.tasks())
+        return {
+            "schema_version": 1,
+            "experiment": self.plan.experiment.name,
+            "cells": len(tasks),
+            "stored": self.stored,
+            "seconds": self.seconds,
+            "seconds_from": self.basis,
+            "all_seconds": self.all_seconds,
+            "usd": self.usd,
+            "all_usd": self.all_usd,
+            **asdict(self.power),
+        }
 
 
 def estimate(experiment: Experiment, store: Store, *, allow_probe: bool) -> Estimate:
@@ -60,16 +97,34 @@ def estimate(experiment: Experiment, store: Store, *, allow_probe: bool) -> Esti
     pace = _learned(plan, store)
     stored = {(cell.key.variant, cell.key.subject, cell.key.block) for cell in store.cells()}
     left = [task for key, task in tasks.items() if key not in stored]
-    seconds, basis = pace.seconds(left), "from the cells stored here"
-    if seconds is None and left and allow_probe:
+    power = power_of(plan, Pilot(experiment, store))
+    basis = "from the cells stored here"
+    if pace.seconds(tasks.values()) is None and left and allow_probe:
         with tempfile.TemporaryDirectory(prefix="quantcheck-probe-") as folder:
             small = _small(experiment)
             run(small, Path(folder) / "probe")
-            probed = _learned(make_plan(small), Store(Path(folder) / "probe"), by_subject=False)
-            seconds, basis = probed.seconds(left), f"from a probe of {experiment.baseline} on this machine"
-    elif seconds is None:
+            pace = _learned(make_plan(small), Store(Path(folder) / "probe"), by_subject=False)
+            basis = f"from a probe of {experiment.baseline} on this machine"
+    elif pace.seconds(tasks.values()) is None:
         basis = "no cell was measured here yet, and probing was declined"
-    return Estimate(plan, len(tasks) - len(left), seconds, basis)
+    every = list(tasks.values())
+    return Estimate(
+        plan, len(tasks) - len(left), pace.seconds(left), basis, pace.seconds(every),
+        _usd(experiment, pace, left), _usd(experiment, pace, every), power,
+    )  # fmt: skip
+
+
+def _usd(experiment: Experiment, pace: Pace, tasks: Iterable[Task]) -> float | None:
+    """What `tasks` cost at the policy's price, each at that of its variant; 0 for none of them."""
+    price, total = experiment.policy.price, 0.0
+    if price is None:
+        return None
+    for task in tasks:
+        seconds = pace.seconds([task])
+        if seconds is None:
+            return None
+        total += seconds / 3600 * price.hour_usd(task.entry.removesuffix(AGAIN))
+    return total
 
 
 def _learned(plan: Plan, store: Store, *, by_subject: bool = True) -> Pace:

@@ -1,8 +1,9 @@
 """Which cells an experiment consists of, and the order in which they are measured.
 
 Quality comes first, the baseline before all others, because divergence is measured against its logits. Then the
-blocks: in each, every variant's engine is started once and all loads are measured; the order of the variants is
-reversed from block to block (A B B A), so that a machine that drifts favours none.
+blocks: in each, every variant's engine is started once and all loads are measured. A block begins with the baseline and
+ends with its twin, so that the two span it and their difference is its drift; the order is reversed from block to block
+(A B C A', A' C B A), so that a machine that drifts steadily favours none.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,16 +13,16 @@ from typing import Any, Literal
 
 from quantcheck.ggml.library import WHEEL_VERSION
 from quantcheck.load.sizes import expected_tokens, workload_digest
-from quantcheck.quality.suites import Corpus, Suite, load_suites
+from quantcheck.quality.suites import Corpus, GenerationTask, Suite, load_suites
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import AGAIN, Experiment
 from quantcheck.spec.load import Load, Point
 from quantcheck.store import CellKey
 from quantcheck.variants.artifact import Artifact
 
-__all__ = ["LoadStep", "Plan", "QualityStep", "Step", "Task", "make_plan", "requests_of"]
+__all__ = ["HARNESS", "LoadStep", "Plan", "QualityStep", "Step", "Task", "make_plan", "requests_of"]
 
-HARNESS = 2
+HARNESS = 3
 """Raised when a change of quantcheck makes its figures differ: older cells are then measured again."""
 
 
@@ -99,6 +100,16 @@ class Plan:
     def baseline(self) -> str:
         return self.experiment.baseline
 
+    @property
+    def baseline_step(self) -> QualityStep:
+        """The step that scores the baseline; `StopIteration` without a quality part (a programming error)."""
+        return next(step for step in self.steps if isinstance(step, QualityStep) and step.entry == self.baseline)
+
+    def stops_early(self, entry: str) -> bool:
+        """Whether the tasks of `entry` may end before their last item: those of variants, under `stop: early`."""
+        quality = self.experiment.quality
+        return bool(quality and quality.stop == "early" and entry != self.baseline and not entry.endswith(AGAIN))
+
     def keys(self, artifacts: Mapping[str, Artifact]) -> Iterator[tuple[Step, str, CellKey]]:
         """Every cell as (step, subject, key)."""
         for step in self.steps:
@@ -156,26 +167,43 @@ class Plan:
             depends |= {"context": quality.context, "stride": quality.stride, "tokens": suite.tokens,
                         "against": artifacts[experiment.baseline].sha256}
         else:
-            depends |= {"items": [item.id for item in suite.items]}
+            depends |= {"items": [item.id for item in suite.items], **self._task_depends(step, suite, artifacts)}
         return CellKey("quality", step.entry, subject, 0, content_hash(depends))
+
+    def _task_depends(
+        self, step: QualityStep, suite: Suite, artifacts: Mapping[str, Artifact]
+    ) -> dict[str, object]:
+        """What a task's answers depend on besides its items."""
+        quality, seed = self.experiment.quality, self.experiment.seed
+        assert quality is not None
+        depends: dict[str, object] = {}
+        if quality.sampling and isinstance(suite, GenerationTask):
+            depends |= {"sampling": quality.sampling.model_dump(), "seed": seed}
+        if quality.stop == "early":
+            depends |= {"order": seed}
+        if self.stops_early(step.entry):
+            # Where it ends depends on the margin, on how many tasks are judged together, and on the baseline.
+            tasks = sum(not isinstance(other, Corpus) for other in step.suites)
+            depends |= {"margin": self.experiment.policy.margin.accuracy(suite.name), "tasks": tasks,
+                        "against": artifacts[self.experiment.baseline].sha256}
+        return depends
 
 
 def make_plan(experiment: Experiment) -> Plan:
     """The plan of `experiment`. Raises `SpecError` when a suite or a text is not there."""
     others = [name for name in experiment.variants if name != experiment.baseline]
-    entries = [(experiment.baseline, experiment.baseline)]
-    if experiment.noise_floor:
-        entries.append((experiment.baseline + AGAIN, experiment.baseline))
-    entries += [(name, name) for name in others]
+    first = [(experiment.baseline, experiment.baseline)]
+    twin = [(experiment.baseline + AGAIN, experiment.baseline)] if experiment.noise_floor else []
+    rest = [(name, name) for name in others]
     steps: list[Step] = []
     if experiment.quality is not None:
         suites = tuple(load_suites(experiment.quality))
-        steps += [QualityStep(entry, variant, suites) for entry, variant in entries]
+        steps += [QualityStep(entry, variant, suites) for entry, variant in [*first, *twin, *rest]]
     if experiment.load is not None:
         points = tuple(experiment.load.points())
         for block in range(experiment.blocks):
-            order = entries if block % 2 == 0 else entries[::-1]
-            steps += [LoadStep(entry, variant, block, points) for entry, variant in order]
+            order = [*first, *rest, *twin]
+            steps += [LoadStep(entry, variant, block, points) for entry, variant in order[:: -1 if block % 2 else 1]]
     return Plan(experiment, tuple(steps))
 
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 import quantcheck
 from quantcheck.errors import MeasurementError, StoreError
+from quantcheck.quality.overlap import calibration_texts, overlaps
 from quantcheck.report.markdown import render as render_markdown
+from quantcheck.report.stored import environment_of, read_run
 from quantcheck.report.view import Summary, build_summary
 from quantcheck.runner.artifacts import artifacts_of
 from quantcheck.runner.calibration import calibration_of
-from quantcheck.runner.plan import LoadStep, Plan, make_plan
+from quantcheck.runner.ceilings import ceilings_of
+from quantcheck.runner.plan import HARNESS, LoadStep, Plan, make_plan
 from quantcheck.runner.progress import Progress, Silent
 from quantcheck.runner.scoring import score
 from quantcheck.runner.speed import limited_by_client, measure_block
@@ -35,7 +36,7 @@ class Outcome:
     """What a run came to.
 
     `measured`: cells that this run measured; `problems`: variants that could not be measured, each with its reason;
-    `stages`: wall seconds of this run by stage (artifacts, quality, calibration, speed, report, total).
+    `stages`: wall seconds of this run by stage (artifacts, quality, ceilings, calibration, speed, report, total).
     """
 
     summary: Summary
@@ -67,7 +68,7 @@ def run(
         stages["artifacts"] = time.monotonic() - began
         cells, measured, problems = _walk(plan, artifacts, store, progress, stages)
         reporting = time.monotonic()
-        summary = _write(experiment, store, cells, artifacts, problems)
+        summary = _write(experiment, store, cells, artifacts, problems, _overlaps(plan))
         if not problems:
             shutil.rmtree(store.work, ignore_errors=True)
         stages["report"] = time.monotonic() - reporting
@@ -98,8 +99,11 @@ def _walk(
         if isinstance(step, LoadStep) and "speed" not in stages:
             if busy := host_load().warning():
                 progress.note(busy)
+            _keep(store, {"ceilings": ceilings_of(plan, store, progress, quiet=not busy)})
+            stages["ceilings"] = time.monotonic() - started
+            started = time.monotonic()
             calibration = calibration_of(plan, store, progress)
-            _write_document(store, (store.read_document("experiment.json") or {}) | {"calibration": calibration})
+            _keep(store, {"calibration": calibration})
             stages["calibration"] = time.monotonic() - started
             started = time.monotonic()
         stage = "speed" if isinstance(step, LoadStep) else "quality"
@@ -122,45 +126,40 @@ def _walk(
 
 def report(store: Store) -> Summary:
     """Write the report of the last finished run again, measuring nothing; `StoreError` when no run was finished."""
-    document = store.read_document("experiment.json") or {}
-    recipes = document.get("artifacts")
-    if not recipes:
-        raise StoreError(f"{store.root}: no finished run is stored here; start one with `quantcheck run`")
-    try:
-        experiment = Experiment.model_validate(document.get("experiment"))
-    except ValidationError as error:
-        raise StoreError(f"{store.root / 'experiment.json'}: holds no experiment that this version reads "
-                         f"({error.error_count()} problems); run the experiment again") from error
-    current = set(document["cells"])
-    cells = [cell for cell in store.cells() if cell.key.id in current]
-    summary = build_summary(experiment, cells, recipes, _environment(document), document.get("problems", []))
+    summary = read_run(store).summary()
     _write_reports(store, summary)
     return summary
 
 
+def _overlaps(plan: Plan) -> list[dict[str, Any]]:
+    """What the suites have in common with the texts that variants were quantized with."""
+    texts = calibration_texts(plan.experiment.variants)
+    return overlaps(texts, plan.baseline_step.suites) if texts and plan.experiment.quality else []
+
+
 def _write(
     experiment: Experiment, store: Store, cells: list[Cell], artifacts: Mapping[str, Artifact],
-    problems: list[dict[str, str]],
+    problems: list[dict[str, str]], found: list[dict[str, Any]],
 ) -> Summary:
     document = store.read_document("experiment.json") or {}
     document["artifacts"] = {name: dict(artifact.recipe) for name, artifact in artifacts.items()}
     document["cells"] = [cell.key.id for cell in cells]
     document["problems"] = problems
+    document["overlaps"] = found
     _write_document(store, document)
-    summary = build_summary(experiment, cells, document["artifacts"], _environment(document), problems)
+    summary = build_summary(experiment, cells, document["artifacts"], environment_of(document), problems, found)
     _write_reports(store, summary)
     return summary
-
-
-def _environment(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The machine, and what the load client was found to do on it."""
-    calibration = document.get("calibration")
-    return dict(document.get("environment", {})) | ({"client": calibration} if calibration else {})
 
 
 def _write_reports(store: Store, summary: Summary) -> None:
     store.write_document("summary.json", summary.model_dump_json(indent=1) + "\n")
     store.write_document("comparison.md", render_markdown(summary))
+
+
+def _keep(store: Store, what: Mapping[str, Any]) -> None:
+    """Add to what the results folder says of the machine."""
+    _write_document(store, {**(store.read_document("experiment.json") or {}), **what})
 
 
 def _write_document(store: Store, document: Mapping[str, Any]) -> None:
@@ -187,5 +186,6 @@ def _claim(store: Store, experiment: Experiment, command: str | None) -> None:
         "experiment": experiment.model_dump(mode="json", by_alias=True),
         "experiment_sha256": digest,
         "hardware_id": here,
+        "harness": HARNESS,
         "environment": environment() | ({"command": command} if command else {}),
     })

@@ -14,12 +14,13 @@ import numpy as np
 from quantcheck import errors
 from quantcheck.engines.process import ManagedProcess
 from quantcheck.errors import EngineError, QuantcheckError
+from quantcheck.quality.early import EarlyStop
 from quantcheck.quality.job import Job
 from quantcheck.quality.suites import Corpus
 from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.runner.progress import Progress
 from quantcheck.spec.experiment import AGAIN
-from quantcheck.store import CellKey, Store
+from quantcheck.store import Cell, CellKey, Store
 from quantcheck.variants.artifact import Artifact
 
 __all__ = ["score"]
@@ -74,8 +75,7 @@ def _batch(entry: str) -> int:
 
 
 def _logits(plan: Plan, corpus: str, artifacts: Mapping[str, Artifact], store: Store) -> Path:
-    step = next(step for step in plan.steps if isinstance(step, QualityStep) and step.entry == plan.baseline)
-    key = plan.key(step, corpus, artifacts)
+    key = plan.key(plan.baseline_step, corpus, artifacts)
     return store.work / f"logits-{key.id.replace(plan.baseline + '.', '', 1)}.f32"
 
 
@@ -98,6 +98,9 @@ def _run(
                 for suite in step.suites if isinstance(suite, Corpus)},
         threads=threads(plan),
         batch_tokens=_batch(entry),
+        entry=entry,
+        seed=plan.experiment.seed,
+        early=_early(plan, step, subjects, entry, artifacts, store),
     )
     (folder / "job.json").write_text(job.model_dump_json(by_alias=True), encoding="utf-8")
     process = ManagedProcess(
@@ -120,6 +123,34 @@ def _run(
             else:
                 progress.step(entry, event["suite"], event["done"], event["of"])
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _early(
+    plan: Plan, step: QualityStep, subjects: list[str], entry: str, artifacts: Mapping[str, Artifact], store: Store
+) -> EarlyStop | None:
+    """What lets a variant's tasks end early; None where all items are answered.
+
+    The baseline and its twin answer all: the variants are held against the one, and the noise floor is the other.
+    """
+    if not plan.stops_early(entry):
+        return None
+    margin = plan.experiment.policy.margin
+    baseline = plan.baseline_step
+    tasks = [suite.name for suite in step.suites if not isinstance(suite, Corpus)]
+    asked = [name for name in tasks if name in subjects]
+    return EarlyStop(
+        tasks=len(tasks),
+        margins={name: margin.accuracy(name) for name in asked},
+        baseline={name: _shares(store.cell(plan.key(baseline, name, artifacts))) for name in asked},
+    )
+
+
+def _shares(cell: Cell) -> dict[str, float]:
+    """The share of right answers of every item of a stored task."""
+    table = cell.table("items")
+    ids, member = np.unique(np.asarray(table["id"]).astype(str), return_inverse=True)
+    shares = np.bincount(member, weights=table["right"]) / np.bincount(member)
+    return dict(zip(ids.tolist(), shares.tolist(), strict=True))
 
 
 def _events(path: Path, process: ManagedProcess, progress: Progress) -> Iterator[dict[str, Any]]:

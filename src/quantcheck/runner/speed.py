@@ -15,6 +15,7 @@ from quantcheck.runner.artifacts import vocabulary_size
 from quantcheck.runner.plan import LoadStep, Plan, requests_of
 from quantcheck.runner.progress import Progress
 from quantcheck.store import Cell, CellKey, Store
+from quantcheck.telemetry.clocks import Clocks
 from quantcheck.telemetry.memory import process_memory
 from quantcheck.variants.artifact import Artifact
 
@@ -47,9 +48,12 @@ def measure_block(
     # One vocabulary for all variants: the prompts must be the same.
     vocabulary = vocabulary_size(artifacts[plan.baseline])
 
+    clocks = Clocks()
+
     def check() -> None:
         progress.pulse()
         engine.check()
+        clocks.look()
 
     progress.step(step.entry, "starting", 0, 1, step.block)
     with engine:
@@ -60,6 +64,7 @@ def measure_block(
             progress.step(step.entry, point.subject, 0, 1, step.block)
             began = time.monotonic()
             for _ in range(TRIES):
+                clocks = Clocks()
                 found = measure(
                     engine.endpoint, point.workload,
                     concurrency=point.concurrency, rate=point.rate, arrival=load.arrival,
@@ -84,6 +89,7 @@ def measure_block(
                 "started_at": started_at,
                 "duration_s": seconds,
                 "artifact_sha256": artifact.sha256,
+                "telemetry": clocks.record(),
                 "result": {**found.summary, "engine": dict(engine.describe()), "ready_s": engine.ready_s,
                            "memory": _memory(engine, artifact)},
             }, found.tables)

@@ -1,0 +1,51 @@
+"""`quantcheck compare`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from quantcheck.report.stored import StoredRun
+
+__all__ = ["command"]
+
+
+@click.command("compare")
+@click.argument("run_a", metavar="A[:VARIANT]")
+@click.argument("run_b", metavar="B[:VARIANT]")
+@click.option("--force", is_flag=True, help="Show figures that are not comparable, without verdicts.")
+@click.option("--json", "as_json", type=click.Path(path_type=Path, dir_okay=False), help="Write all of it as JSON.")
+@click.option("--markdown", "as_page", type=click.Path(path_type=Path, dir_okay=False), help="Write it as Markdown.")
+def command(run_a: str, run_b: str, force: bool, as_json: Path | None, as_page: Path | None) -> None:
+    """Verdicts between two stored runs: results folder A is the baseline, B the variant.
+
+    Without names, every variant that both runs have is compared with itself; a name after a colon picks one. Quality
+    is paired by item, speed is not paired. Refuses when prompts, harness, engine, hardware or settings differ.
+    """
+    from quantcheck.errors import StoreError
+    from quantcheck.report.compare import compare_runs
+    from quantcheck.report.compare_text import as_markdown, as_text
+
+    a, ours = _run(run_a)
+    b, theirs = _run(run_b)
+    found = compare_runs(a, b, variants=(ours, theirs), force=force)
+    for path, text in ((as_json, found.model_dump_json(indent=1) + "\n"), (as_page, as_markdown(found))):
+        if path is not None:
+            try:
+                path.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise StoreError(f"{path}: cannot be written ({error.strerror}); give another file") from error
+    click.echo(as_text(found, sys.stdout), nl=False)
+
+
+def _run(named: str) -> "tuple[StoredRun, str | None]":
+    """The run in a folder, and the variant after its last colon, unless the whole is a folder's name."""
+    from quantcheck.report.stored import read_run
+    from quantcheck.store import Store
+
+    folder, _, variant = named.rpartition(":")
+    if not folder or Path(named).is_dir():
+        folder, variant = named, ""
+    return read_run(Store(Path(folder))), variant or None

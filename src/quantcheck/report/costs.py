@@ -1,0 +1,250 @@
+"""Cost rows: what a variant's tokens cost at the price that the policy assumes, per workload."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from quantcheck.report import figures
+from quantcheck.report.blocks import THROUGHPUT, figures_by_block, left_out, noise_of
+from quantcheck.report.capacity import throughput_by_block
+from quantcheck.report.cells import CellIndex
+from quantcheck.report.grids import VARIANT, WORDS, Column, Grid, Item, Tone
+from quantcheck.report.quality import figure
+from quantcheck.report.speed import UNPAIRED, ratio_figure
+from quantcheck.report.summary import CapacityRow, CostRow, CostWord, Figure, SpeedWord, Summary
+from quantcheck.spec.policy import Price
+from quantcheck.stats import block_log_ratios, judge_speed, speed_ratio, t_interval
+from quantcheck.stats.cost import amortised, token_cost, usd_per_million
+
+__all__ = ["cost_by_block", "cost_grid", "cost_notes", "cost_rows", "usd", "workload_of"]
+
+WORDS_OF_COST: dict[SpeedWord, CostWord] = {
+    "faster": "cheaper",
+    "slower": "dearer",
+    "no detectable difference": "no detectable difference",
+    "inconclusive": "inconclusive",
+}
+
+TONE: dict[CostWord, Tone] = {"cheaper": "good", "dearer": "bad", "inconclusive": "open"}
+
+DIGITS = 3
+"""Most decimals of a price: a tenth of a cent."""
+
+BELOW = "no measured load meets the SLO"
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The load that a cost is taken at (none: null, and the figures say why), and what went through there; tokens/s."""
+
+    at: str | None
+    output: Figure
+    input: Figure
+
+
+def workload_of(load: str) -> str:
+    """`chat` of `chat@c8`."""
+    return load.rpartition("@")[0] or load
+
+
+def cost_rows(
+    index: CellIndex, capacity: Sequence[CapacityRow], artifacts: Mapping[str, Mapping[str, Any]]
+) -> list[CostRow]:
+    """A row per workload and variant, the baseline's own too; none without a price.
+
+    With an SLO the cost is that at the highest load that meets it (`capacity`); without one that at the load of the
+    variant's highest measured output throughput.
+    """
+    price = index.experiment.policy.price
+    if price is None:
+        return []
+    rows = []
+    for workload in dict.fromkeys(workload_of(load) for load in index.loads):
+        loads = [load for load in index.loads if workload_of(load) == workload]
+        if index.experiment.slo is None:
+            held = {v: _at_highest_throughput(index, v, loads) for v in index.variants}
+        else:
+            held = {v: _at_slo(index, v, workload, capacity) for v in index.variants}
+        own = [_row(index, workload, v, held[v], price, artifacts.get(v, {})) for v in index.variants]
+        rows += [own[0], *(_against_baseline(index, own[0], row) for row in own[1:])]
+    return rows
+
+
+def _row(
+    index: CellIndex, workload: str, variant: str, own: _Held, price: Price, recipe: Mapping[str, Any]
+) -> CostRow:
+    hour = price.hour_usd(variant)
+    output, making = _cost(own.output, hour), _making(index, recipe, hour)
+    total = output if output.value is None else making
+    if output.value is not None and making.value is not None:
+        ends = {end: None if (x := getattr(output, end)) is None else x + making.value for end in ("low", "high")}
+        total = Figure(value=output.value + making.value, **ends, reason=output.reason)
+    return CostRow(
+        workload=workload,
+        variant=variant,
+        hour_usd=hour,
+        gpus=price.gpus.get(variant, 1),
+        basis="highest throughput" if index.experiment.slo is None else "slo",
+        at=own.at,
+        output=output,
+        input=_cost(own.input, hour),
+        blended=_blended(output, own),
+        making=making,
+        total=total,
+        ratio=Figure(reason="is the baseline"),
+        word=None,
+        reason=output.reason if output.value is None else None,
+    )
+
+
+def _cost(throughput: Figure, hour_usd: float) -> Figure:
+    if throughput.value is None:
+        return Figure(reason=throughput.reason)
+    cost = token_cost(throughput.value, throughput.low, throughput.high, hour_usd)
+    reason = throughput.reason or ("the throughput's interval reaches 0" if cost.low is None else None)
+    return Figure(value=cost.estimate, low=cost.low, high=cost.high, reason=reason)
+
+
+def _blended(output: Figure, held: _Held) -> Figure:
+    """Of all tokens: input per output token is the workload's, so that the output's interval carries over."""
+    if output.value is None or held.input.value is None or held.output.value is None:
+        return Figure(reason=output.reason if output.value is None else held.input.reason)
+    share = held.output.value / (held.output.value + held.input.value)
+    ends = [None if end is None else end * share for end in (output.low, output.high)]
+    return Figure(value=output.value * share, low=ends[0], high=ends[1], reason=output.reason)
+
+
+def _making(index: CellIndex, recipe: Mapping[str, Any], hour_usd: float) -> Figure:
+    if recipe.get("ready"):
+        return Figure(reason="a ready file: how long it took to make is not known")
+    seconds = recipe.get("seconds")
+    if seconds is None:
+        return Figure(reason="the recipe does not say how long it took")
+    return Figure(value=amortised(float(seconds), hour_usd, index.experiment.policy.amortise_tokens))
+
+
+def cost_by_block(index: CellIndex, row: CostRow) -> dict[int, float]:
+    """USD per million output tokens at the load of `row`, in each block that counts for its variant."""
+    if row.at is None:
+        return {}
+    if row.basis == "slo":
+        blocks = throughput_by_block(index, row.workload, row.variant)
+    else:
+        blocks = figures_by_block(index, row.variant, row.at, THROUGHPUT)
+    gone = left_out(index, row.variant)
+    return {block: usd_per_million(value, row.hour_usd) for block, value in blocks.items() if block not in gone}
+
+
+def _against_baseline(index: CellIndex, baseline: CostRow, row: CostRow) -> CostRow:
+    ratio = speed_ratio(cost_by_block(index, baseline), cost_by_block(index, row))
+    if ratio is None:
+        reason = row.reason or baseline.reason or UNPAIRED
+        return row.model_copy(update={"ratio": Figure(reason=reason), "reason": reason})
+    verdict = judge_speed(
+        ratio,
+        higher_is_better=False,
+        margin=index.experiment.policy.margin.throughput_ratio,
+        floor=_floor(index, baseline),
+    )
+    update = {"ratio": ratio_figure(ratio), "word": WORDS_OF_COST[verdict.word], "reason": verdict.reason}
+    return row.model_copy(update=update)
+
+
+def _floor(index: CellIndex, baseline: CostRow) -> float | None:
+    """The baseline's throughput against itself, at the load that its cost is taken at."""
+    if baseline.basis == "highest throughput":
+        return noise_of(index, index.baseline, baseline.at or "", THROUGHPUT)
+    twins = (throughput_by_block(index, baseline.workload, name) for name in (index.baseline, index.again))
+    logs = list(block_log_ratios(*twins).values())
+    return float(np.mean(logs)) if logs else None
+
+
+def _at_highest_throughput(index: CellIndex, variant: str, loads: Sequence[str]) -> _Held:
+    by_load = {load: figures_by_block(index, variant, load, THROUGHPUT) for load in loads}
+    measured = {load: blocks for load, blocks in by_load.items() if blocks}
+    if not measured:
+        gone = Figure(reason=index.missing(variant, loads[0]))
+        return _Held(None, gone, gone)
+    best = max(measured, key=lambda load: float(np.mean(np.log(list(measured[load].values())))))
+    inputs = figures_by_block(index, variant, best, "input_throughput")
+    return _Held(best, _mean(measured[best]), _mean(inputs))
+
+
+def _mean(blocks: Mapping[int, float]) -> Figure:
+    if not blocks:
+        return Figure(reason="input tokens were not counted")
+    return figure(t_interval(np.log(np.array(list(blocks.values())))).map_exp())
+
+
+def _at_slo(index: CellIndex, variant: str, workload: str, capacity: Sequence[CapacityRow]) -> _Held:
+    row = next((r for r in capacity if (r.workload, r.variant) == (workload, variant)), None)
+    if row is None or row.bound is None:
+        gone = Figure(reason=(row and row.reason) or "no ladder of loads to find the highest that meets the SLO")
+        return _Held(None, gone, gone)
+    if row.bound == "below" or row.highest.value is None:
+        gone = Figure(reason=row.highest.reason or BELOW)
+        return _Held(None, gone, gone)
+    at = f"{row.highest.value:.3g} {row.unit}" + (" or more" if row.bound == "at least" else "")
+    return _Held(at, row.output_throughput, row.input_throughput)
+
+
+def usd(cost: Figure, *, unit: bool = True, end: Literal["value", "low", "high"] = "value") -> str:
+    """`$0.168`; with the decimals that its interval supports, at most three, below a cent two digits."""
+    if cost.value is None:
+        return figures.missing(cost)
+    most = DIGITS if cost.value >= 0.01 else max(DIGITS, 1 - math.floor(math.log10(cost.value))) if cost.value else 0
+    return f"{'$' if unit else ''}{getattr(cost, end):.{figures.decimals(cost, most)}f}"
+
+
+def cost_grid(summary: Summary) -> Grid:
+    """Every workload: what a million tokens cost with each variant, in USD."""
+    columns = [Column("workload", flexible=True), VARIANT, Column("at", flexible=True), Column("$/h", True),
+               Column("output", True), Column("input", True), Column("blended", True), Column("making", True),
+               Column("ratio", True), WORDS]  # fmt: skip
+    rows = []
+    for workload in dict.fromkeys(row.workload for row in summary.costs):
+        own = [row for row in summary.costs if row.workload == workload]
+        for position, row in enumerate(own):
+            rows.append([Item(workload if position == 0 else ""), Item(row.variant), *_fields(row, summary)])
+    return Grid(columns, rows)
+
+
+def _fields(row: CostRow, summary: Summary) -> list[Item]:
+    hour = Item(f"{row.hour_usd:,.2f}")
+    if row.output.value is None:
+        blank = [Item()] * 4
+        return [Item(missing=row.output.reason), hour, *blank, Item(), Item(missing=row.output.reason)]
+    money = [_item(cost, usd(cost, unit=False)) for cost in (row.output, row.input, row.blended, row.making)]
+    if row.variant == summary.experiment.baseline:
+        return [Item(row.at or ""), hour, *money, Item("1x", tone="quiet"), Item("baseline", tone="quiet")]
+    band = figures.interval(row.ratio, join="-")
+    word = Item(missing=row.reason) if row.word is None else Item(row.word, tone=TONE.get(row.word, "quiet"))
+    return [Item(row.at or ""), hour, *money, _item(row.ratio, figures.ratio(row.ratio), band), word]
+
+
+def _item(cost: Figure, text: str, detail: str = "") -> Item:
+    return Item(missing=cost.reason) if cost.value is None else Item(text, detail)
+
+
+def cost_notes(summary: Summary) -> list[str]:
+    """What the prices assume; empty without costs."""
+    if not summary.costs:
+        return []
+    first, policy = summary.costs[0], summary.settings.get("policy", {})
+    where = (
+        "the highest load that meets the SLO" if first.basis == "slo"
+        else "the load of the highest measured throughput, because no SLO was given"
+    )  # fmt: skip
+    hour = policy.get("price", {}).get("gpu_hour_usd", first.hour_usd / first.gpus)
+    lines = [
+        f"The price is an assumption: ${hour:,.2f} for an hour of one accelerator (or machine), busy all the time.",
+        f"USD per million tokens at {where}: the same hour over its output tokens, its input tokens, or both "
+        "(blended).",
+    ]
+    if any(row.making.value is not None for row in summary.costs):
+        tokens = policy.get("amortise_tokens", 1e9)
+        lines.append(f"making: quantizing, once, at the same price an hour, spread over {tokens:.3g} output tokens.")
+    return lines

@@ -1,0 +1,80 @@
+"""Two cells of one task, paired item by item."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from quantcheck.report.cells import Cell
+
+__all__ = ["Pair", "Paired", "pair_cells", "pair_items", "unlike_hashes"]
+
+HASH = "_sha256"
+"""A result's keys that end so are hashes of the work: the same for every variant, or nothing is comparable."""
+
+BoolArray = npt.NDArray[np.bool_]
+
+Paired = tuple[BoolArray, BoolArray, list[str] | None]
+"""Baseline right, variant right: [n], or [n, draws] where answers were drawn; groups [n] or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Ids [n] in order, what is right [n] or [n, draws] in each cell, groups [n] or None."""
+
+    ids: npt.NDArray[np.str_]
+    baseline: BoolArray
+    variant: BoolArray
+    groups: list[str] | None
+
+
+def pair_items(baseline: Cell, variant: Cell) -> Paired | str:
+    """`pair_cells` without the ids."""
+    pair = pair_cells(baseline, variant)
+    return pair if isinstance(pair, str) else (pair.baseline, pair.variant, pair.groups)
+
+
+def pair_cells(baseline: Cell, variant: Cell) -> Pair | str:
+    """The answers of two cells, item by item in the order of ids; a sentence if they do not pair.
+
+    Of a task that ended early only the items that both answered count.
+    """
+    unlike = unlike_hashes(baseline, variant)
+    if unlike:
+        return unlike
+    ours, theirs = baseline.record["result"], variant.record["result"]
+    if ours.get("sampling") != theirs.get("sampling"):
+        return "not the same work: how answers were drawn differs"
+    ids, right, groups = _answers(baseline)
+    other, other_right, _ = _answers(variant)
+    if "early" in ours or "early" in theirs:
+        _, at, other_at = np.intersect1d(ids, other, assume_unique=True, return_indices=True)
+        if len(at) not in (len(ids), len(other)):
+            return "the two were not asked the same items"
+        ids, right, groups = ids[at], right[at], groups[at]
+        other, other_right = other[other_at], other_right[other_at]
+    if not np.array_equal(ids, other):
+        return "the two were not asked the same items"
+    names = [str(group) for group in groups]
+    return Pair(ids, right, other_right, names if any(names) else None)
+
+
+def _answers(cell: Cell) -> tuple[npt.NDArray[np.str_], BoolArray, npt.NDArray[np.str_]]:
+    """Ids [n] in order, right [n] or [n, draws], groups [n]."""
+    table = cell.table("items")
+    ids, groups = (np.asarray(table[name]).astype(str) for name in ("id", "group"))
+    right = np.asarray(table["right"], dtype=np.bool_)
+    if "draw" not in table:
+        order = np.argsort(ids, kind="stable")
+        return ids[order], right[order], groups[order]
+    draw = np.asarray(table["draw"])
+    order, draws = np.lexsort((draw, ids)), int(draw.max()) + 1
+    first = order[::draws]
+    return ids[first], right[order].reshape(-1, draws), groups[first]
+
+
+def unlike_hashes(baseline: Cell, variant: Cell) -> str | None:
+    """Names the work whose stored hashes differ between two cells; None when all hashes that both have agree."""
+    ours, theirs = baseline.record["result"], variant.record["result"]
+    unlike = sorted(k for k in ours.keys() & theirs.keys() if k.endswith(HASH) and ours[k] != theirs[k])
+    return f"not the same work: {', '.join(k.removesuffix(HASH) for k in unlike)} differ" if unlike else None

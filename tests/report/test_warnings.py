@@ -1,0 +1,205 @@
+"""Every anti-pattern both ways: told where it holds, silent where it does not."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantcheck.report import markdown, terminal
+from quantcheck.report.summary import WarningRow
+from quantcheck.report.view import build_summary
+from quantcheck.report.warnings import PATTERNS
+from quantcheck.spec.experiment import Experiment
+from tests.report import synthetic
+from tests.report.synthetic import FakeCell
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+class Run:
+    """The quiet synthetic run; a case changes a part of it."""
+
+    def __init__(self) -> None:
+        self.cells: list[FakeCell] = synthetic.cells()
+        self.changes: dict[str, Any] = {}
+        self.artifacts = synthetic.artifacts()
+        self.overlaps: list[dict[str, Any]] = []
+
+    def warnings(self) -> list[WarningRow]:
+        experiment: Experiment = synthetic.experiment(**self.changes)
+        return build_summary(experiment, self.cells, self.artifacts, synthetic.ENVIRONMENT, [],
+                             overlaps=self.overlaps).warnings
+
+    def load(self, **changes: Any) -> None:
+        given = {"workloads": {"short": {"prompt_tokens": 32, "output_tokens": 32}}, "concurrency": [1, 8]}
+        self.changes["load"] = given | changes
+
+    def of(self, kind: str, variant: str | None = None) -> list[FakeCell]:
+        return [cell for cell in self.cells if cell.record["key"]["kind"] == kind
+                and variant in (None, cell.record["key"]["variant"])]
+
+
+def client_limited(run: Run) -> None:
+    run.of("load", "Q8_0")[0].record["result"]["client"] = {"limited": ["schedule lag p99 12 ms"]}
+
+
+def failed_requests(run: Run) -> None:
+    run.cells.append(synthetic.load_cell("Q8_0", "short@c8", 0, failed=7))
+
+
+def baseline_moved(run: Run) -> None:
+    for cell in run.of("load", synthetic.AGAIN):
+        cell.record["result"]["metrics"]["output_throughput"] *= 3
+
+
+def clocks_moved(run: Run, high: float = 3_000.0) -> None:
+    for at, cell in enumerate(run.of("load")):
+        cell.record["telemetry"] = {"cpu_mhz": {"low": 1.0, "median": high if at == 3 else 2_500.0, "high": 9e9}}
+
+
+def few_blocks(run: Run) -> None:
+    run.cells, run.changes["blocks"] = synthetic.cells(blocks=2), 2
+
+
+def no_warmup(run: Run) -> None:
+    run.load(warmup_requests=0)
+
+
+def one_load(run: Run) -> None:
+    run.load(concurrency=[8])
+    run.cells = [cell for cell in run.cells if cell.record["key"]["subject"] != "short@c1"]
+
+
+def prefix_cache(run: Run, cached: int = 100, **workload: Any) -> None:
+    run.load(workloads={"short": {"prompt_tokens": 32, "output_tokens": 32, **workload}})
+    for cell in run.of("load"):
+        cell.record["result"] |= {"prompt_tokens": 1_280, "token_counts": {"prompt_cached": cached}}
+
+
+def calibration_overlap(run: Run, found: int = 40) -> None:
+    run.overlaps = [{"calibration": "cal.txt", "suite": "reference/arithmetic", "unit": "items", "of": 1_500,
+                     "judged": 1_400, "found": found, "share": found / 10_000}]
+
+
+def unlike_sizes(run: Run, count: int = 6_000_000) -> None:
+    for name, recipe in run.artifacts.items():
+        recipe["parameters"] = count if name == "Q2_K" else 7_344_384
+
+
+def one_benchmark(run: Run) -> None:
+    run.cells = [cell for cell in run.cells
+                 if cell.record["key"]["kind"] == "load" or cell.record["key"]["subject"] == "reference/arithmetic"]
+    run.changes["quality"] = {"suites": ["reference/arithmetic"]}
+
+
+def too_few_items(run: Run) -> None:
+    run.cells = run.of("load") + [synthetic.task_cell(name, task, items=250) for name in ("F16", "Q8_0", "Q4_K_M")
+                                  for task in synthetic.TASKS]
+    run.changes |= {"variants": {name: {"scheme": f"gguf/{name}"} for name in ("F16", "Q8_0", "Q4_K_M")},
+                    "quality": {"suites": list(synthetic.TASKS)}}
+
+
+def greedy_only(run: Run) -> None:
+    for cell in run.of("quality"):
+        if cell.record["key"]["subject"] == "reference/arithmetic":
+            cell.record["result"]["answers"] = "written"
+
+
+def peak_memory(run: Run, reserved: float = 60e9) -> None:
+    for cell in run.of("load"):
+        memory = cell.record["result"]["memory"]
+        memory["weights_bytes"] *= 2_000
+        memory["rss_bytes"] = memory["pss_bytes"] = memory["weights_bytes"] + 1e9 if reserved == 0 else reserved
+
+
+CASES: dict[str, tuple[Callable[[Run], None], str]] = {
+    "client_limited": (client_limited, "Q8_0, short@c1, block 0 is left out, invalid (client-limited): schedule lag"),
+    "failed_requests": (failed_requests, "Q8_0 at short@c8: 7 of 200 requests failed"),
+    "baseline_moved": (baseline_moved, "the baseline measured again came out faster than itself"),
+    "clocks_moved": (clocks_moved, "the CPU's clock moved between 2,500 and 3,000 MHz at short@c8"),
+    "few_blocks": (few_blocks, "fewer than 3 blocks"),
+    "no_warmup": (no_warmup, "no request warms the engine up"),
+    "one_load": (one_load, "speed was measured at 8 streams only"),
+    "prefix_cache": (prefix_cache, "8% of the random prompts' tokens at short@c1 came from a prefix cache"),
+    "calibration_overlap": (calibration_overlap, "arithmetic overlaps the calibration text cal.txt: 40 of 1400 items"),
+    "unlike_sizes": (unlike_sizes, "Q2_K has 6.0 million weights, F16 7.3"),
+    "one_benchmark": (one_benchmark, "rest on one benchmark, reference/arithmetic"),
+    "too_few_items": (too_few_items, "has 250 items for Q4_K_M, a margin of 1 pp takes about"),
+    "greedy_only": (greedy_only, "written answers (arithmetic) are greedy only"),
+    "peak_memory": (peak_memory, "Q8_0's weights are 14.38 GB smaller, its resident memory only 0.00 GB"),
+}
+
+
+def test_a_quiet_run_is_warned_of_nothing() -> None:
+    assert Run().warnings() == []
+
+
+def test_every_pattern_is_tested_and_documented() -> None:
+    keys = [pattern.key for pattern in PATTERNS]
+    assert set(CASES) == set(keys)
+    page = (DOCS / "methodology.md").read_text(encoding="utf-8")
+    assert all(f"| `{key}` |" in page for key in keys)
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_told_where_it_holds_and_alone(key: str) -> None:
+    change, text = CASES[key]
+    run = Run()
+    change(run)
+    rows = {row.key: row for row in run.warnings()}
+    assert set(rows) == {key}
+    assert text in rows[key].text
+    assert rows[key].remedy == next(pattern.remedy for pattern in PATTERNS if pattern.key == key)
+
+
+@pytest.mark.parametrize("change", [
+    lambda run: clocks_moved(run, 2_700.0),
+    lambda run: prefix_cache(run, 0),
+    lambda run: prefix_cache(run, 12),  # a begin mark in each of 40 prompts is no cache hit worth a word
+    lambda run: prefix_cache(run, 100, shared_prefix=0.5),
+    lambda run: calibration_overlap(run, 5),
+    lambda run: unlike_sizes(run, 7_344_000),
+    lambda run: peak_memory(run, 0),
+], ids=["clocks", "no cache", "begin mark", "shared prefix", "common phrase", "padding", "follows the weights"])
+def test_silent_just_below(change: Callable[[Run], None]) -> None:
+    run = Run()
+    change(run)
+    assert run.warnings() == []
+
+
+def test_greedy_is_no_matter_where_answers_are_drawn_or_chosen() -> None:
+    run = Run()
+    greedy_only(run)
+    run.changes["quality"] = {"suites": [*synthetic.TASKS, *synthetic.CORPORA], "sampling": {"draws": 2}}
+    assert "greedy_only" not in {row.key for row in run.warnings()}
+    for cell in run.of("quality"):
+        cell.record["result"].pop("answers", None)
+    run.changes.pop("quality")
+    assert run.warnings() == []
+
+
+def test_a_pattern_that_holds_in_many_places_takes_one_line() -> None:
+    run = Run()
+    for cell in copy.copy(run.of("load", "Q8_0")):
+        cell.record["result"]["client"] = {"limited": ["lag"]}
+    (row,) = [row for row in run.warnings() if row.key == "client_limited"]
+    assert row.text.endswith("(and 9 more like it)")
+
+
+def test_both_renderings_show_text_and_remedy() -> None:
+    run = Run()
+    no_warmup(run)
+    summary = build_summary(synthetic.experiment(**run.changes), run.cells, run.artifacts, synthetic.ENVIRONMENT, [])
+    (row,) = summary.warnings
+
+    class Plain:
+        encoding = "utf-8"
+
+        def isatty(self) -> bool:
+            return False
+
+    shown = " ".join(terminal.render(summary, Plain(), width=200).split())  # type: ignore[arg-type]
+    assert f"! {row.text}; {row.remedy}" in shown
+    assert f"> **Warning:** {markdown.escape(row.text)}; {markdown.escape(row.remedy)}." in markdown.render(summary)
