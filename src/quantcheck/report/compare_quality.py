@@ -26,13 +26,13 @@ def run_quality_rows(
     index = _joined(a, b, names)
     variant = index.variants[1]
     floors = [noise_floors(noise_rows(run.index)) for run in (a, b)]
-    rows, together = task_rows(index, variant, _largest([floor[0] for floor in floors]))
+    rows = task_rows(index, variant, _largest([floor[0] for floor in floors]))
     texts = corpus_rows(index, variant, _largest([floor[1] for floor in floors]))
     # As the variant such a task still has its test, which holds at any look; as the baseline it has none.
     ended = {task for task in index.tasks if _ended(index.quality(index.baseline, task))}
     tasks = [_held_task(row, held, ENDED if row.task in ended else "") for row in rows]
     corpora = [_held_corpus(row, held) for row in texts]
-    quality = quality_summary(index, variant, tasks, corpora, together)
+    quality = quality_summary(index, variant, tasks, corpora)
     return _held_summary(quality, held, "tasks" if index.tasks else "perplexity"), tasks, corpora
 
 

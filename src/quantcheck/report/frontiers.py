@@ -172,7 +172,7 @@ class _Quality:
         if (baseline, variant) not in self._harm:
             index = self._index.against(baseline)
             if index.tasks:
-                words = [row.word for row in task_rows(index, variant, self._floors[0])[0]]
+                words = [row.word for row in task_rows(index, variant, self._floors[0])]
             else:
                 words = [row.word for row in corpus_rows(index, variant, self._floors[1])]
             unlike = any(word in (None, "not comparable") for word in words)

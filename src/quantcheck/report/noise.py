@@ -28,7 +28,7 @@ def noise_rows(index: CellIndex) -> list[NoiseRow]:
         rows.append(NoiseRow(kind="speed", subject="all loads", effect=together.ratio, n=together.blocks))
     rows += [
         NoiseRow(kind="task", subject=row.task, effect=row.delta, n=row.n, lost=row.lost, gained=row.gained)
-        for row in task_rows(index, index.again, {})[0]
+        for row in task_rows(index, index.again, {})
     ]
     rows += [
         NoiseRow(kind="perplexity", subject=row.corpus, effect=row.ratio, n=row.tokens, kl_divergence=row.kl_divergence)

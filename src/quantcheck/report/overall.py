@@ -2,25 +2,25 @@
 
 import numpy as np
 
-from quantcheck.report.answers import compare_pair
 from quantcheck.report.cells import CellIndex
-from quantcheck.report.quality import Paired
+from quantcheck.report.quality import figure
 from quantcheck.report.summary import CorpusRow, Figure, QualitySummary, TaskRow
+from quantcheck.stats import weighted_mean
 
 __all__ = ["quality_summary"]
 
 
 def quality_summary(
-    index: CellIndex, variant: str, tasks: list[TaskRow], corpora: list[CorpusRow], together: Paired | None
+    index: CellIndex, variant: str, tasks: list[TaskRow], corpora: list[CorpusRow]
 ) -> QualitySummary:
-    """The worst word over the tasks (without tasks, over the corpora), and all items in one paired comparison.
+    """The worst word over the tasks (without tasks, over the corpora), and the change over all items.
 
     `safe` takes every task: one that is missing or not comparable leaves the whole at `inconclusive`.
     """
     if variant == index.baseline:
         return _baseline(index)
     if index.tasks:
-        return _from_tasks(tasks, together, index.experiment.policy.margin.accuracy_pp / 100)
+        return _from_tasks(tasks)
     if index.corpora:
         return _from_corpora(corpora)
     reason = "no quality in the experiment"
@@ -49,27 +49,27 @@ def _baseline(index: CellIndex) -> QualitySummary:
     return summary.model_copy(update={"basis": "tasks", "n": n, "accuracy": Figure(value=right / n)})
 
 
-def _from_tasks(tasks: list[TaskRow], together: Paired | None, margin: float) -> QualitySummary:
+def _from_tasks(tasks: list[TaskRow]) -> QualitySummary:
     harmed = [row.task for row in tasks if row.word == "harmed"]
     undecided = [row for row in tasks if row.word not in ("harmed", "safe")]
-    if together is None:
+    compared = [row for row in tasks if row.delta.value is not None]
+    if not compared:
         reason = next((row.reason for row in tasks if row.reason), "no task could be compared")
         word = "not comparable" if any(row.word == "not comparable" for row in tasks) else None
         return _none(reason).model_copy(
             update={"word": word, "basis": "tasks", "undecided": [row.task for row in undecided]}
         )
-    result = compare_pair(together, margin)
-    flips = result.flips
     word = "harmed" if harmed else "inconclusive" if undecided else "safe"
     needs = [row.more_items for row in undecided]
+    n = sum(row.n for row in compared)
     return QualitySummary(
         word=word,
         basis="tasks",
-        n=flips.n,
-        accuracy=Figure(value=float(together[1].mean())),
-        delta=_together_delta(result.delta, result.low, result.high, tasks),
-        lost=flips.lost,
-        gained=flips.gained,
+        n=n,
+        accuracy=Figure(value=sum(row.n * (row.accuracy.value or 0.0) for row in compared) / n),
+        delta=_together(compared),
+        lost=sum(row.lost for row in compared),
+        gained=sum(row.gained for row in compared),
         harmed=harmed,
         undecided=[row.task for row in undecided],
         more_items=max(n for n in needs if n) if needs and all(needs) else None,
@@ -77,11 +77,15 @@ def _from_tasks(tasks: list[TaskRow], together: Paired | None, margin: float) ->
     )
 
 
-def _together_delta(delta: float, low: float, high: float, tasks: list[TaskRow]) -> Figure:
+def _together(tasks: list[TaskRow]) -> Figure:
     """Over all items; without an interval where the answers decided how many items there are of each task."""
+    weights = np.array([row.n for row in tasks], np.float64)
+    estimates, lows, highs = (np.array([getattr(row.delta, end) for row in tasks], np.float64)
+                              for end in ("value", "low", "high"))
     if any(row.stopped is not None for row in tasks):
-        return Figure(value=delta, reason="tasks ended early, at unlike places: see each task's interval")
-    return Figure(value=delta, low=low, high=high)
+        reason = "tasks ended early, at unlike places: see each task's interval"
+        return Figure(value=float(weights @ estimates / weights.sum()), reason=reason)
+    return figure(weighted_mean(weights, estimates, lows, highs))
 
 
 def _from_corpora(corpora: list[CorpusRow]) -> QualitySummary:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from quantcheck.report.answers import Compared, compare_pair, sampled_row, unpaired_row
 from quantcheck.report.cells import Cell, CellIndex
@@ -36,8 +35,8 @@ def missing_figure(reason: str) -> Figure:
     return Figure(value=None, reason=reason)
 
 
-def task_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> tuple[list[TaskRow], Paired | None]:
-    """A row per task for one variant, and all its items together (groups named within their task).
+def task_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> list[TaskRow]:
+    """A row per task for one variant.
 
     `floors` is the baseline's change of accuracy against itself by task, as far as it was measured.
     """
@@ -60,7 +59,7 @@ def task_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> tuple
             "margin": margin.accuracy(task),
         }
         rows.append(_task_fields(task, variant, found).model_copy(update=update))
-    return rows, _together({task: found.pair for task, found in usable.items()})
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,25 +144,6 @@ def _unpaired_row(index: CellIndex, task: str, variant: str, reason: str) -> Tas
 
 def _stored(cell: Cell | None, key: str, reason: str) -> Figure:
     return missing_figure(reason) if cell is None else Figure(value=float(cell.record["result"][key]))
-
-
-def _together(pairs: dict[str, Pair]) -> Paired | None:
-    if not pairs:
-        return None
-    groups: list[str] = []
-    for task, pair in pairs.items():
-        # An item without a group is a group of its own.
-        own = pair.groups or [str(i) for i in range(len(pair.ids))]
-        groups += [f"{task}\0{name}" for name in own]
-    # A single answer beside drawn ones counts as equal draws: an item's share of right answers stays what it is.
-    draws = max((pair.baseline.shape[1] for pair in pairs.values() if pair.baseline.ndim > 1), default=0)
-    sides = ([pair.baseline for pair in pairs.values()], [pair.variant for pair in pairs.values()])
-    right, other = (np.concatenate([_repeated(answers, draws) for answers in side]) for side in sides)
-    return right, other, groups
-
-
-def _repeated(right: npt.NDArray[np.bool_], draws: int) -> npt.NDArray[np.bool_]:
-    return np.repeat(right[:, None], draws, axis=1) if right.ndim == 1 and draws else right
 
 
 def corpus_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> list[CorpusRow]:

@@ -57,10 +57,10 @@ def build_summary(
     variants, tasks, corpora = [], [], []
     for name in index.variants:
         own_corpora = corpus_rows(index, name, corpus_floors)
-        own_tasks, together = ([], None) if name == index.baseline else task_rows(index, name, task_floors)
+        own_tasks = [] if name == index.baseline else task_rows(index, name, task_floors)
         corpora += with_noise(own_corpora, noise)
         tasks += with_noise(own_tasks, noise)
-        quality = quality_summary(index, name, own_tasks, own_corpora, together)
+        quality = quality_summary(index, name, own_tasks, own_corpora)
         variants.append(_variant_row(index, name, artifacts, quality, own_corpora))
     loads = [load_row(index, name, load) for load in index.loads for name in index.variants]
     memory = [memory_row(index, name, artifacts.get(name, {}).get("bytes")) for name in index.variants]

@@ -2,7 +2,7 @@
 
 from quantcheck.stats.capacity import Crossing, crossing, interpolated, summarize_crossings
 from quantcheck.stats.drift import invalid_blocks, mean_by_block, trend_floor
-from quantcheck.stats.interval import Interval, ratio_of_sums, t_interval
+from quantcheck.stats.interval import Interval, ratio_of_sums, t_interval, weighted_mean
 from quantcheck.stats.loglik import (
     TokenUnits,
     judge_perplexity,
@@ -75,4 +75,5 @@ __all__ = [
     "token_mean",
     "token_units",
     "trend_floor",
+    "weighted_mean",
 ]
