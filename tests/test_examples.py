@@ -164,7 +164,7 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
 def test_tests_that_the_methodology_cites_are_there() -> None:
     cited = re.findall(r"`(test_\w+)`", (DOCS / "methodology.md").read_text(encoding="utf-8"))
     source = (ROOT / "tests" / "stats" / "test_ratio.py").read_text(encoding="utf-8")
-    assert len(cited) >= 3
+    assert cited
     for name in cited:
         assert f"def {name}(" in source, name
 

@@ -97,7 +97,7 @@ def test_the_headline_is_its_clauses_and_each_points_at_a_figure(name: str) -> N
 def test_the_sentence_can_be_acted_on() -> None:
     summary = SCENARIOS["whole"]
     assert summary.headline.sentence == (
-        "Q4_K_M is safe (accuracy -0.2 pp, 95% CI -0.4 to 0.0), 2.9x smaller, 1.4x faster over 2 loads; "
+        "Q4_K_M is safe (accuracy -0.2 pp, 95% CI -0.4 to +0.1), 2.9x smaller, 1.4x faster over 2 loads; "
         "Q8_0 is safe too; Q2_K is harmed on arithmetic and format."
     )
     assert summary.recommendation.variant == "Q4_K_M"

@@ -6,15 +6,13 @@ vLLM fills the weights with random numbers (`--load-format dummy`). Speed and me
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from tokenizers import Tokenizer
-from tokenizers.decoders import WordPiece
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from typing import TYPE_CHECKING, Any
 
 from quantcheck.errors import ModelError
 from quantcheck.variants.schemes import quantization_config
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = ["DTYPES", "stand_in_tokenizer", "write_weightless"]
 
@@ -47,11 +45,16 @@ def write_weightless(folder: Path, config: Mapping[str, Any], scheme: str) -> No
     _write(folder / "config.json", written)  # last: a folder with it is whole
 
 
-def stand_in_tokenizer(vocabulary: int) -> Tokenizer:
+def stand_in_tokenizer(vocabulary: int) -> "Tokenizer":
     """A tokenizer of exactly `vocabulary` ids, whose text is their numbers (`t17`): exact in length, without meaning.
 
     Text is cut at blanks; a word that is no id is id 0.
     """
+    from tokenizers import Tokenizer
+    from tokenizers.decoders import WordPiece
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+
     tokenizer = Tokenizer(WordLevel({f"t{number}": number for number in range(vocabulary)}, unk_token="t0"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.decoder = WordPiece(prefix="##", cleanup=False)
