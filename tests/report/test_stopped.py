@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantcheck.report.answers import compare_pair
+from quantcheck.report.answers import compare_answers
 from quantcheck.report.pairs import Pair, pair_cells
 from quantcheck.report.stopped import Looked, judge_looks, looked
 from quantcheck.report.view import build_summary
@@ -114,7 +114,7 @@ def test_the_interval_is_what_no_look_rejects_and_holds_the_truth_at_every_look(
         kind = rng.uniform(size=n)
         baseline, variant = kind >= gained, (kind < gained) | (kind >= gained + lost)
         looks = Looked(variant.astype(float) - baseline, n)
-        result, stopped = judge_looks(compare_pair((baseline, variant, None), 0.01), looks)
+        result, stopped = judge_looks(compare_answers(baseline, variant, margin=0.01), looks)
         # The bounds are the same test as the word's: safe exactly where the lower bound is above -margin.
         assert (result.lower_bound > -0.01) == (stopped.e_safe >= 20)
         assert (result.upper_bound < 0) == (stopped.e_harmed >= 20) or abs(result.upper_bound) < 1e-4

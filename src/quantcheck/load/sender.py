@@ -1,5 +1,6 @@
 """What both of a worker's loops are: a share of the schedule, how far it is, and what came back."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from quantcheck.load.handover import MEASURED, Board, Counts, Harvest, Job, Requ
 __all__ = ["Sender"]
 
 
-class Sender:
+class Sender(ABC):
     """Sends the requests of one worker and keeps what comes back; subclasses say how.
 
     `warmup[k]`: stream k's own first requests; `measured`: the window's; `tail`: what follows. In an open loop
@@ -30,9 +31,9 @@ class Sender:
         self.harvest = Harvest()
         self.counts = Counts()
 
+    @abstractmethod
     def run(self) -> None:
         """Runs until the last measured request of all workers is over, or the load is stopped; then lets go."""
-        raise NotImplementedError
 
     def _ended(self, flight: Flight) -> None:
         self._left -= flight.phase == MEASURED

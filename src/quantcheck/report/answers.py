@@ -3,20 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-from quantcheck.report.pairs import Pair, Paired
+from quantcheck.report.pairs import BoolArray, Pair
 from quantcheck.report.summary import Sampled, Unpaired
 from quantcheck.stats import PairedResult, compare_items
 from quantcheck.stats.draws import DrawsResult, compare_draws
 from quantcheck.stats.unpaired import two_proportions
 
-__all__ = ["Compared", "compare_pair", "sampled_row", "unpaired_row"]
+__all__ = ["Compared", "compare_answers", "sampled_row", "unpaired_row"]
 
 Compared = PairedResult | DrawsResult
 
 
-def compare_pair(pair: Paired, margin: float) -> Compared:
-    """The comparison of a task's answers; `margin` is a fraction."""
-    baseline, variant, groups = pair
+def compare_answers(
+    baseline: BoolArray, variant: BoolArray, *, margin: float, groups: list[str] | None = None
+) -> Compared:
+    """The comparison of a task's answers, [n] or [n, draws]; `margin` is a fraction, `groups` [n] or None."""
     if baseline.ndim == 1:
         return compare_items(baseline, variant, margin=margin, groups=groups)
     return compare_draws(baseline, variant, margin=margin, groups=groups)

@@ -11,7 +11,8 @@ from quantcheck.report import figures
 from quantcheck.report.blocks import THROUGHPUT, left_out
 from quantcheck.report.cells import CellIndex
 from quantcheck.report.grids import TONES, VARIANT, WORDS, Column, Grid, Item
-from quantcheck.report.quality import figure, unlike_hashes
+from quantcheck.report.pairs import unlike_hashes
+from quantcheck.report.quality import figure
 from quantcheck.report.requests import meets
 from quantcheck.report.speed import ratio_figure
 from quantcheck.report.summary import CapacityRow, Figure, SpeedWord, Summary

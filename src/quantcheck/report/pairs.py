@@ -7,15 +7,12 @@ import numpy.typing as npt
 
 from quantcheck.report.cells import Cell
 
-__all__ = ["Pair", "Paired", "pair_cells", "pair_items", "unlike_hashes"]
+__all__ = ["BoolArray", "Pair", "pair_cells", "unlike_hashes"]
 
 HASH = "_sha256"
 """A result's keys that end so are hashes of the work: the same for every variant, or nothing is comparable."""
 
 BoolArray = npt.NDArray[np.bool_]
-
-Paired = tuple[BoolArray, BoolArray, list[str] | None]
-"""Baseline right, variant right: [n], or [n, draws] where answers were drawn; groups [n] or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +23,6 @@ class Pair:
     baseline: BoolArray
     variant: BoolArray
     groups: list[str] | None
-
-
-def pair_items(baseline: Cell, variant: Cell) -> Paired | str:
-    """`pair_cells` without the ids."""
-    pair = pair_cells(baseline, variant)
-    return pair if isinstance(pair, str) else (pair.baseline, pair.variant, pair.groups)
 
 
 def pair_cells(baseline: Cell, variant: Cell) -> Pair | str:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from quantcheck.report.answers import Compared, compare_pair, sampled_row, unpaired_row
+from quantcheck.report.answers import Compared, compare_answers, sampled_row, unpaired_row
 from quantcheck.report.cells import Cell, CellIndex
-from quantcheck.report.pairs import Pair, Paired, pair_cells, pair_items, unlike_hashes
+from quantcheck.report.pairs import Pair, pair_cells, unlike_hashes
 from quantcheck.report.stopped import judge_looks, looked
 from quantcheck.report.summary import CorpusRow, Figure, Stopped, TaskRow
 from quantcheck.stats import (
@@ -21,7 +21,7 @@ from quantcheck.stats import (
     token_units,
 )
 
-__all__ = ["Paired", "corpus_rows", "figure", "pair_items", "task_rows", "unlike_hashes"]
+__all__ = ["corpus_rows", "figure", "task_rows"]
 
 BASELINE = "is the baseline"
 
@@ -85,9 +85,10 @@ def _compare(index: CellIndex, variant: str, task: str, margin: float) -> _Compa
     if isinstance(looks, str):
         return looks
     if looks is None:
-        return _Compared(pair, compare_pair((pair.baseline, pair.variant, pair.groups), margin), None, sampling)
+        result = compare_answers(pair.baseline, pair.variant, margin=margin, groups=pair.groups)
+        return _Compared(pair, result, None, sampling)
     # The order is random over all items: no groups here.
-    result, stopped = judge_looks(compare_pair((pair.baseline, pair.variant, None), margin), looks)
+    result, stopped = judge_looks(compare_answers(pair.baseline, pair.variant, margin=margin), looks)
     return _Compared(pair, result, stopped, sampling)
 
 

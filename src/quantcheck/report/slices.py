@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quantcheck.report import figures
-from quantcheck.report.answers import compare_pair
+from quantcheck.report.answers import compare_answers
 from quantcheck.report.cells import Cell, CellIndex, short_names
 from quantcheck.report.grids import Column, Grid, Item
 from quantcheck.report.pairs import Pair, pair_cells
@@ -47,7 +47,7 @@ def _row(
     if n < FEWEST_ITEMS:
         few = f"{n} items: a slice needs at least {FEWEST_ITEMS}"
         return SliceRow(**fields, delta=Figure(reason=few), lost=0, gained=0, reason=few)
-    result = compare_pair((pair.baseline[inside], pair.variant[inside], None), 1.0)
+    result = compare_answers(pair.baseline[inside], pair.variant[inside], margin=1.0)
     delta = Figure(value=result.delta, low=result.low, high=result.high)
     fields |= {"lost": result.flips.lost, "gained": result.flips.gained}
     if looked:

@@ -8,7 +8,8 @@ from quantcheck.errors import StoreError
 from quantcheck.metrics import metric
 from quantcheck.report.blocks import THROUGHPUT, figures_by_block, left_out, log_ratios, mean_noise, noise_of
 from quantcheck.report.cells import CellIndex
-from quantcheck.report.quality import figure, unlike_hashes
+from quantcheck.report.pairs import unlike_hashes
+from quantcheck.report.quality import figure
 from quantcheck.report.requests import token_gaps
 from quantcheck.report.summary import (
     Figure,
