@@ -24,7 +24,7 @@ def command(run_a: str, run_b: str, force: bool, as_json: Path | None, as_page: 
     Without names, every variant that both runs have is compared with itself; a name after a colon picks one. Quality
     is paired by item, speed is not paired. Refuses when prompts, harness, engine, hardware or settings differ.
     """
-    from quantcheck.errors import StoreError
+    from quantcheck.cli.output import write_whole
     from quantcheck.report.compare import compare_runs
     from quantcheck.report.compare_text import as_markdown, as_text
 
@@ -33,10 +33,7 @@ def command(run_a: str, run_b: str, force: bool, as_json: Path | None, as_page: 
     found = compare_runs(a, b, variants=(ours, theirs), force=force)
     for path, text in ((as_json, found.model_dump_json(indent=1) + "\n"), (as_page, as_markdown(found))):
         if path is not None:
-            try:
-                path.write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise StoreError(f"{path}: cannot be written ({error.strerror}); give another file") from error
+            write_whole(path, text)
     click.echo(as_text(found, sys.stdout), nl=False)
 
 

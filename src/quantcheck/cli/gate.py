@@ -22,6 +22,7 @@ def command(run: Path, policy: Path | None, variant: str | None, junit: Path | N
     Exit code 0: ship. 1: do not ship. 2: inconclusive or not comparable, or a mistake in what was asked. Nothing is
     measured, and nothing is written but the files that are named.
     """
+    from quantcheck.cli.output import write_whole
     from quantcheck.report.gate import gate_lines, judge_gate
     from quantcheck.report.junit import junit_xml
     from quantcheck.report.stored import read_run
@@ -34,15 +35,6 @@ def command(run: Path, policy: Path | None, variant: str | None, junit: Path | N
     result = judge_gate(stored.summary(), variant, policy=None if policy is None else str(policy))
     for file, text in ((junit, junit_xml), (json_, lambda r: r.model_dump_json(indent=1) + "\n")):
         if file is not None:
-            _write(file, text(result))
+            write_whole(file, text(result))
     click.echo("\n".join(gate_lines(result)))
     sys.exit(result.exit_code)
-
-
-def _write(file: Path, text: str) -> None:
-    from quantcheck.errors import StoreError
-
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{file}: cannot be written ({error.strerror}); give another file") from error

@@ -81,6 +81,7 @@ def command(out: Path | None, raw: Path | None, quiet: bool, **given: Any) -> No
     for path in (out, raw):
         if path is not None and not path.absolute().parent.is_dir():
             raise click.UsageError(f"{path}: its folder is not there; make it first")
+    from quantcheck.cli.output import write_whole
     from quantcheck.report.load import render_load
     from quantcheck.runner.standalone import run_load
 
@@ -89,7 +90,7 @@ def command(out: Path | None, raw: Path | None, quiet: bool, **given: Any) -> No
     if not quiet:  # first: what cannot be written is then at least read
         click.echo(render_load(found.report, sys.stdout), nl=False)
     if out is not None:
-        _write(out, found.report.model_dump_json(indent=1) + "\n")
+        write_whole(out, found.report.model_dump_json(indent=1) + "\n")
     if raw is not None:
         from quantcheck.store import write_table
 
@@ -143,19 +144,6 @@ def _length(text: str, option: str) -> Any:
     if not low.isdecimal() or (dash and not high.isdecimal()):
         raise click.UsageError(f"{option}: {text!r} is neither a number of tokens nor a range such as 16-128")
     return {"min": int(low), "max": int(high)} if dash else int(low)
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    from quantcheck.errors import StoreError
-
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); free space or give another --out") from error
 
 
 @contextmanager
