@@ -9,10 +9,10 @@ from typing import Any
 from quantcheck.engines.llamacpp_log import buffers, kv_cache_bytes, model_fault
 from quantcheck.engines.llamacpp_server import ServerSettings
 from quantcheck.engines.loopback import require_free
-from quantcheck.engines.process import ManagedProcess
 from quantcheck.engines.served import ServedEngine
 from quantcheck.errors import ModelError, QuantcheckError, SpecError
 from quantcheck.ggml.library import check_cpu, find
+from quantcheck.process.managed import ManagedProcess
 from quantcheck.spec.experiment import LlamaCppEngine as Settings
 
 __all__ = ["LlamaCppServer", "default_threads"]

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from quantcheck.engines.base import Dialect, Endpoint
 from quantcheck.engines.health import get_text
-from quantcheck.engines.process import ManagedProcess
 from quantcheck.engines.ready import announced
 from quantcheck.errors import EngineError, QuantcheckError
+from quantcheck.process.managed import ManagedProcess
 
 __all__ = ["ServedEngine"]
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from quantcheck.engines.process import ManagedProcess
 from quantcheck.errors import EngineError, SpecError, StoreError
 from quantcheck.load.decode import read_flights
 from quantcheck.load.exchange import Exchange
@@ -25,6 +24,7 @@ from quantcheck.load.schedule import Schedule
 from quantcheck.load.sending import Limits
 from quantcheck.load.target import Target
 from quantcheck.load.worker import EXIT_NO_ROOM
+from quantcheck.process.managed import ManagedProcess
 
 __all__ = ["Pulse", "Traffic", "run_schedule"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from quantcheck import errors
-from quantcheck.engines.process import ManagedProcess
 from quantcheck.errors import EngineError, QuantcheckError
+from quantcheck.process.managed import ManagedProcess
 from quantcheck.quality.early import EarlyStop
 from quantcheck.quality.job import Job
 from quantcheck.quality.suites import Corpus

@@ -11,8 +11,8 @@ from typing import Any
 from quantcheck.engines.base import Dialect
 from quantcheck.engines.fake.script import Script
 from quantcheck.engines.loopback import LOOPBACK, require_free
-from quantcheck.engines.process import ManagedProcess
 from quantcheck.engines.served import ServedEngine
+from quantcheck.process.managed import ManagedProcess
 from quantcheck.spec.experiment import AGAIN
 from quantcheck.spec.experiment import FakeEngine as Settings
 

@@ -38,7 +38,8 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quantcheck-spaw
 class ManagedProcess:
     """One command, run in its own session with output to a log file.
 
-    `name` is how messages call it. Nothing is started before `start()`; `stop()` is idempotent.
+    `name` is how messages call it. `grace_s`: how long it may take to end by itself. `tree`: it starts processes of its
+    own, which must not outlive us either (see `guard.py`). Nothing is started before `start()`; `stop()` is idempotent.
     """
 
     def __init__(
@@ -48,7 +49,11 @@ class ManagedProcess:
         name: str,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        grace_s: float = GRACE_S,
+        tree: bool = False,
     ) -> None:
+        self.grace_s = grace_s
+        self.tree = tree
         self.command = list(command)
         self.name = name
         self.log = log
@@ -72,7 +77,7 @@ class ManagedProcess:
             self._child = _spawner.submit(self._spawn, sink).result()
 
     def _spawn(self, sink: IO[bytes]) -> subprocess.Popen[bytes]:
-        guard = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid())]
+        guard = [sys.executable, "-I", "-S", str(GUARD), *(["--tree"] if self.tree else []), str(os.getpid())]
         return subprocess.Popen(
             guard + self.command,
             stdin=subprocess.DEVNULL,
@@ -170,7 +175,7 @@ class ManagedProcess:
         """
         if self._child is None or self._ended:
             return
-        grace_end, give_up = time.monotonic() + GRACE_S, time.monotonic() + GRACE_S + KILL_S
+        grace_end, give_up = time.monotonic() + self.grace_s, time.monotonic() + self.grace_s + KILL_S
         self._signal(signal.SIGTERM)
         while members := self.members():
             now = time.monotonic()

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from quantcheck.engines import process as module
-from quantcheck.engines.process import ManagedProcess
 from quantcheck.errors import EngineError
+from quantcheck.process import managed as module
+from quantcheck.process.managed import ManagedProcess
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -152,7 +152,7 @@ def test_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from quantcheck.engines.process import ManagedProcess
+from quantcheck.process.managed import ManagedProcess
 family = sys.argv[2:]
 with ManagedProcess(family, name="child", log=Path(sys.argv[1])) as process:
     process.wait_until(lambda: "up" in process.log_text(), 20)
@@ -182,3 +182,71 @@ def test_nothing_survives_the_end_of_quantcheck(tmp_path: Path, number: signal.S
     finally:
         parent.kill()
         parent.communicate()
+
+
+LEAVES_ONE = """
+import os, subprocess, sys, time
+rest = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+print("rest", rest.pid, flush=True)
+time.sleep(300)
+"""
+
+
+def _rest_of(log: Path) -> int:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        words = log.read_text().split() if log.exists() else []
+        if len(words) >= 2:
+            return int(words[1])
+        time.sleep(0.02)
+    raise AssertionError("the command said nothing")
+
+
+def _gone(pid: int) -> bool:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_trees_command_killed_alone_leaves_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = ManagedProcess([sys.executable, "-c", LEAVES_ONE], name="tree", log=log, tree=True)
+    with process:
+        rest = _rest_of(log)
+        command = psutil.Process(rest).parent()
+        assert command is not None
+        assert command.pid != process.pid
+        command.kill()
+        assert _gone(rest)
+        assert _gone(process.pid)
+        assert process.exit_text() == "killed by SIGKILL"
+
+
+def test_a_tree_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom quantcheck.process.managed import ManagedProcess\n"
+        f"p = ManagedProcess([sys.executable, '-c', {LEAVES_ONE!r}], name='tree', log=Path({str(log)!r}), tree=True)\n"
+        "p.start()\ntime.sleep(300)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        rest = _rest_of(log)
+        command = psutil.Process(rest).parent()
+        assert command is not None
+    finally:
+        parent.kill()
+        parent.wait()
+    assert _gone(rest)
+    assert _gone(command.pid)
+
+
+def test_a_tree_that_is_stopped_is_gone_at_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with ManagedProcess([sys.executable, "-c", LEAVES_ONE], name="tree", log=log, tree=True) as process:
+        rest = _rest_of(log)
+        assert rest in {member.pid for member in process.members()}
+    assert _gone(rest)
