@@ -89,6 +89,9 @@ _ALL = [
            "proportional set size of the engine's processes after the load, shared pages counted by share", 1e-6, 0),
     Metric("kv_cache_bytes", "KV cache", "MB", "lower",
            "bytes that the engine reserved for keys and values of all slots", 1e-6, 1),
+    Metric("joules_per_token", "Energy per token", "J/tok", "lower",
+           "energy of the engine's GPUs in the window, by their own counters, over output tokens that arrived in it",
+           digits=3),
     Metric("ready_s", "Start to ready", "s", "lower", "time from starting the engine to its first healthy answer"),
 ]
 
