@@ -51,7 +51,7 @@ lock: $(VENV)/build.stamp
 	printf 'uv\nhatchling\neditables\n' | $(BIN)/uv pip compile - -q --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements/build.txt
 	$(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header -o requirements/core.txt
+	  --generate-hashes --no-emit-index-url --no-header -c requirements/build.txt -o requirements/core.txt
 	$(BIN)/uv pip compile pyproject.toml -q --group test --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -c requirements/core.txt -o requirements/test.txt
 

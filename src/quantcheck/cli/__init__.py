@@ -21,6 +21,7 @@ _VERBS = {
     "gate": "Say for CI, by exit code, whether a variant may ship: 0 yes, 1 no, 2 open.",
     "presets": "List the experiments that ship, or print one.",
     "doctor": "Say what this machine can run, and what to install for the rest.",
+    "engines": "List, install or remove the environments of engines and quantizers.",
     "schema": "Print the JSON Schema of experiments or of summary.json.",
 }
 

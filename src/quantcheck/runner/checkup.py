@@ -10,6 +10,7 @@ from typing import Literal
 
 import psutil
 
+from quantcheck import environments
 from quantcheck.errors import EngineUnavailable
 from quantcheck.ggml import library
 from quantcheck.telemetry.environment import cpu_flags, cpu_model, gpus, usable_threads
@@ -57,6 +58,7 @@ def _checks() -> Iterator[Check]:
     tool = shutil.which("llama-quantize")
     yield Check("llama-quantize", "ok" if tool else "-", "on the PATH" if tool else "not on the PATH",
                 "" if tool else "not needed: quantcheck makes GGUF variants itself")
+    yield from _environments()
     cards = gpus()
     yield Check("gpu", "ok" if cards else "-", "; ".join(card["name"] for card in cards) or "none seen by nvidia-smi",
                 "" if cards else "not needed: llama.cpp runs on the CPU")
@@ -79,6 +81,16 @@ def _disk(name: str, path: Path) -> Check:
     if free < DISK_GB:
         return Check(f"disk, {name}", "!", f"{free:.1f} GB free at {path}", f"free at least {DISK_GB:.0f} GB")
     return Check(f"disk, {name}", "ok", f"{free:.0f} GB free")
+
+
+def _environments() -> Iterator[Check]:
+    current = {one.name: one for one in environments.installed() if one.current}
+    for name in environments.NAMES:
+        if name in current:
+            one = current[name]
+            yield Check(name, "ok", ", ".join(f"{package} {version}" for package, version in one.versions.items()))
+        else:
+            yield Check(name, "-", "not installed", f"not needed for GGUF: quantcheck engines install {name}")
 
 
 def _llama_cpp() -> Check:
