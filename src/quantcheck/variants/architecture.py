@@ -6,7 +6,7 @@ architectures llama, qwen2 and qwen3 for which tensors they take.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from gguf import GGUFWriter, RopeScalingType
 
 from quantcheck.errors import ModelError
 
-__all__ = ["Architecture", "Planned", "read_architecture"]
+__all__ = ["FAMILIES", "Architecture", "Planned", "read_architecture", "read_config"]
 
-# model_type of config.json -> architecture in GGUF. Mistral's is Llama's with other sizes.
-_FAMILIES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+FAMILIES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""`model_type` of config.json to architecture in GGUF. Mistral's is Llama's with other sizes."""
+
 _IGNORED = ("rotary_emb.inv_freq",)
 
 
@@ -35,9 +36,9 @@ class Planned:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes and constants of one model."""
+    """Sizes and constants of one model; `origin` is what messages call it: its folder, or another name."""
 
-    folder: Path
+    origin: str
     family: str
     name: str
     layers: int
@@ -53,6 +54,7 @@ class Architecture:
     rope_theta: float
     rope: Mapping[str, Any]
     attention_bias: bool
+    mlp_bias: bool
 
     def describe(self, writer: GGUFWriter) -> None:
         """Write the architecture's metadata keys."""
@@ -91,30 +93,37 @@ class Architecture:
         smooth = np.clip((trained / waves - low) / (high - low), 0.0, 1.0)
         return (1.0 / ((1.0 - smooth) / factor + smooth)).astype(np.float32)
 
+    def tensors(self) -> list[Planned]:
+        """The tensors that a checkpoint of this configuration holds, in the order of a GGUF file.
+
+        Raises ModelError when llama.cpp has no place for one of them.
+        """
+        if self.family == "qwen3" and self.attention_bias:
+            raise ModelError(f"{self.origin}: a bias of the attention's output is not supported for qwen3")
+        optional = {"ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"} if self.mlp_bias else set()
+        return [tensor for tensor, needed in self._all() if needed or tensor.name.split(".", 2)[-1] in optional]
+
     def plan(self, available: set[str]) -> list[Planned]:
         """The tensors to write, in order; ModelError when one is missing or has no place in the architecture."""
-        embedding = (self.vocabulary, self.hidden)
-        planned = [
-            Planned("token_embd.weight", "model.embed_tokens.weight", embedding),
-            Planned("output_norm.weight", "model.norm.weight", (self.hidden,)),
-        ]
-        if not self.tied:
-            planned.append(Planned("output.weight", "lm_head.weight", embedding))
-        optional = set()
-        for i in range(self.layers):
-            for tensor, required in self._layer(i):
-                planned.append(tensor)
-                if not required:
-                    optional.add(tensor.source)
-        planned = [p for p in planned if p.source in available or p.source not in optional]
+        planned = [tensor for tensor, required in self._all() if required or tensor.source in available]
         missing = [p.source for p in planned if p.source not in available]
         if missing:
-            raise ModelError(f"{self.folder} misses {len(missing)} tensors, the first is {missing[0]}")
+            raise ModelError(f"{self.origin} misses {len(missing)} tensors, the first is {missing[0]}")
         known = {p.source for p in planned} | ({"lm_head.weight"} if self.tied else set())
         extra = sorted(n for n in available - known if not n.endswith(_IGNORED))
         if extra:
-            raise ModelError(f"{self.folder} holds {extra[0]}, which the architecture {self.family} does not know")
+            raise ModelError(f"{self.origin} holds {extra[0]}, which the architecture {self.family} does not know")
         return planned
+
+    def _all(self) -> Iterator[tuple[Planned, bool]]:
+        """All tensors that the architecture knows, and whether it needs them."""
+        embedding = (self.vocabulary, self.hidden)
+        yield Planned("token_embd.weight", "model.embed_tokens.weight", embedding), True
+        yield Planned("output_norm.weight", "model.norm.weight", (self.hidden,)), True
+        if not self.tied:
+            yield Planned("output.weight", "lm_head.weight", embedding), True
+        for i in range(self.layers):
+            yield from self._layer(i)
 
     def _layer(self, i: int) -> list[tuple[Planned, bool]]:
         to, of = f"blk.{i}.", f"model.layers.{i}."
@@ -154,15 +163,14 @@ class Architecture:
         return tensors
 
 
-def _rope(config: Mapping[str, Any], family: str, folder: Path) -> tuple[float, dict[str, Any]]:
+def _rope(config: Mapping[str, Any], family: str, where: str) -> tuple[float, dict[str, Any]]:
     """Base frequency and scaling, from `rope_scaling` (transformers 4) or `rope_parameters` (5)."""
-    path = folder / "config.json"
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(given, dict):
-        raise ModelError(f"{path}: the rope scaling is not an object")
+        raise ModelError(f"{where}: the rope scaling is not an object")
     rope = dict(given)
     kind = rope["rope_type"] = str(rope.get("rope_type", rope.get("type", "default")))
-    theta = _positive(rope.get("rope_theta") or config.get("rope_theta") or 10000.0, "rope_theta", path)
+    theta = _positive(rope.get("rope_theta") or config.get("rope_theta") or 10000.0, "rope_theta", where)
     needs = {
         "default": (),
         "linear": ("factor",),
@@ -170,25 +178,25 @@ def _rope(config: Mapping[str, Any], family: str, folder: Path) -> tuple[float, 
         "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     }
     if kind not in needs or (kind == "llama3" and family != "llama"):
-        raise ModelError(f"{path}: rope scaling {kind!r} is not supported for {family}")
+        raise ModelError(f"{where}: rope scaling {kind!r} is not supported for {family}")
     if kind == "yarn":
         rope.setdefault("original_max_position_embeddings", config.get("max_position_embeddings"))
     for key in needs[kind]:
-        rope[key] = _positive(rope.get(key), f"{key} of the rope scaling", path)
+        rope[key] = _positive(rope.get(key), f"{key} of the rope scaling", where)
     if kind == "llama3" and rope["low_freq_factor"] >= rope["high_freq_factor"]:
-        raise ModelError(f"{path}: low_freq_factor of the rope scaling must be below high_freq_factor")
+        raise ModelError(f"{where}: low_freq_factor of the rope scaling must be below high_freq_factor")
     known = {*needs[kind], "rope_type", "type", "rope_theta", "partial_rotary_factor"}
     unknown = sorted(k for k, v in rope.items() if k not in known and v is not None) if kind != "default" else []
     if rope.get("partial_rotary_factor") not in (None, 1):
         unknown.append("partial_rotary_factor")
     if unknown:
-        raise ModelError(f"{path}: rope scaling with {unknown[0]} is not supported")
+        raise ModelError(f"{where}: rope scaling with {unknown[0]} is not supported")
     return theta, rope
 
 
-def _positive(value: Any, key: str, path: Path) -> float:
+def _positive(value: Any, key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ModelError(f"{path}: {key} must be a positive number, not {value!r}")
+        raise ModelError(f"{where}: {key} must be a positive number, not {value!r}")
     return float(value)
 
 
@@ -203,36 +211,44 @@ def read_architecture(folder: Path) -> Architecture:
         raise ModelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} is not a JSON object")
+    return read_config(config, str(path), origin=str(folder))
+
+
+def read_config(config: Mapping[str, Any], where: str, *, origin: str | None = None) -> Architecture:
+    """The architecture that a `config.json` describes; ModelError when it is of another family or inconsistent.
+
+    Messages name the configuration `where` and the model `origin` (default: the same).
+    """
     kind = str(config.get("model_type"))
-    family = _FAMILIES.get(kind)
+    family = FAMILIES.get(kind)
     if family is None:
-        raise ModelError(f"{path}: model_type {kind!r} cannot be converted (only {', '.join(_FAMILIES)}): give a GGUF")
+        raise ModelError(f"{where}: model_type {kind!r} cannot be converted (only {', '.join(FAMILIES)}): give a GGUF")
     if config.get("quantization_config"):
-        raise ModelError(f"{path}: these weights are already quantized: give the original model")
+        raise ModelError(f"{where}: these weights are already quantized: give the original model")
 
     def size(key: str, default: int | None = None) -> int:
         value = config.get(key)
         value = default if value is None else value
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ModelError(f"{path}: {key} must be a positive whole number, not {value!r}")
+            raise ModelError(f"{where}: {key} must be a positive whole number, not {value!r}")
         return value
 
     hidden, heads = size("hidden_size"), size("num_attention_heads")
     head_size = size("head_dim", hidden // heads)
     kv_heads = size("num_key_value_heads", heads)
     if heads % kv_heads or head_size % 2 or (family == "qwen2" and head_size * heads != hidden):
-        raise ModelError(f"{path}: {heads} heads of {head_size} with {kv_heads} key/value heads cannot be")
+        raise ModelError(f"{where}: {heads} heads of {head_size} with {kv_heads} key/value heads cannot be")
     if config.get("hidden_act", "silu") != "silu":
-        raise ModelError(f"{path}: activation {config['hidden_act']!r} is not supported (only silu)")
+        raise ModelError(f"{where}: activation {config['hidden_act']!r} is not supported (only silu)")
     if config.get("use_sliding_window"):
-        raise ModelError(f"{path}: sliding-window attention in some layers is not supported")
+        raise ModelError(f"{where}: sliding-window attention in some layers is not supported")
     context = size("max_position_embeddings", 2048)
     if kind == "mistral" and config.get("sliding_window"):
         # Up to the window, sliding and full attention are the same; llama.cpp does the latter.
         context = min(context, size("sliding_window"))
-    theta, rope = _rope(config, family, folder)
+    theta, rope = _rope(config, family, where)
     return Architecture(
-        folder=folder,
+        origin=origin or where,
         family=family,
         name=kind,
         layers=size("num_hidden_layers"),
@@ -243,9 +259,11 @@ def read_architecture(folder: Path) -> Architecture:
         head_size=head_size,
         vocabulary=size("vocab_size"),
         context=context,
-        epsilon=_positive(config.get("rms_norm_eps", 1e-6), "rms_norm_eps", path),
+        epsilon=_positive(config.get("rms_norm_eps", 1e-6), "rms_norm_eps", where),
         tied=bool(config.get("tie_word_embeddings", False)),
         rope_theta=theta,
         rope=rope,
-        attention_bias=bool(config.get("attention_bias", kind == "qwen2")),
+        # transformers gives Qwen2 its biases whatever the configuration says.
+        attention_bias=kind == "qwen2" or bool(config.get("attention_bias")),
+        mlp_bias=family == "llama" and bool(config.get("mlp_bias")),
     )

@@ -13,7 +13,7 @@ from quantcheck.errors import ModelError, SpecError
 from quantcheck.variants.hashing import Hashes
 from quantcheck.variants.weights import weight_files
 
-__all__ = ["Source", "find_gguf", "find_model"]
+__all__ = ["Source", "find_config", "find_gguf", "find_model"]
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _TOKENIZER_FILES = (
@@ -65,6 +65,21 @@ def find_model(name: str, base: Path, hashes: Hashes) -> Source:
     raise SpecError(
         f"model {name!r} is not there: name `reference`, a Hugging Face folder, a GGUF file or hub:REPOSITORY"
     )
+
+
+def find_config(name: str, base: Path) -> Path:
+    """`config.json` of `reference`, of a local folder or of a hub repository, of which nothing else is fetched.
+
+    Errors as `find_model`.
+    """
+    path = reference.model_dir() if name == "reference" else base / Path(name).expanduser()
+    if path.is_dir():
+        return path / "config.json"
+    repository = _hub_parts(name)[0] if name.startswith("hub:") else name
+    if _HUB_NAME.fullmatch(repository) and not path.parent.exists():
+        return _fetch_file(name, repository, "config.json")
+    raise SpecError(f"model {name!r} is not there: name a Hugging Face folder, hub:REPOSITORY or a built-in shape, "
+                    "such as shape:mistral-7b")
 
 
 def find_gguf(name: str, base: Path, hashes: Hashes) -> Source:
