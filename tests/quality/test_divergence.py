@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 from scipy.stats import entropy
 
+from quantcheck.engines.scorer import TopLogprobs
 from quantcheck.errors import StoreError
-from quantcheck.quality.divergence import BaselineLogits, LogitsWriter, kl_divergence
+from quantcheck.quality.divergence import BaselineLogits, LogitsWriter, kl_divergence, kl_lower_bound
 
 
 def logits(seed: int, scale: float = 3.0, rows: int = 7, vocabulary: int = 50) -> np.ndarray:
@@ -65,3 +67,43 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(StoreError, match="No space left.*score fewer tokens"), LogitsWriter(tmp_path / "l.f32") as save:
         save.append(logits(0))
     assert list(tmp_path.iterdir()) == []
+
+
+def top(rows: np.ndarray, k: int) -> TopLogprobs:
+    exact = log_softmax(rows.astype(np.float64), axis=1)
+    ids = np.argsort(-exact, axis=1, kind="stable")[:, :k]
+    return TopLogprobs(exact[:, 0], ids.astype(np.int32), np.take_along_axis(exact, ids, axis=1))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 30), st.floats(0, 30), st.integers(1, 50), st.integers(1, 50))
+def test_the_bound_is_never_above_the_full_divergence(seed: int, scale: float, shift: float, k: int, m: int) -> None:
+    p = logits(seed, scale)
+    q = p + logits(seed + 1, shift) if shift else p
+    full, agree = kl_divergence(p, q)
+    bound, same = kl_lower_bound(top(p, k), top(q, m), 50)
+    assert (bound >= 0).all()
+    assert (bound <= full * (1 + 1e-9) + 1e-9).all()
+    np.testing.assert_array_equal(agree, same)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 30))
+def test_the_bound_is_the_full_divergence_when_all_tokens_are_known(seed: int, scale: float) -> None:
+    p, q = logits(seed, scale), logits(seed + 1, scale)
+    bound, _ = kl_lower_bound(top(p, 50), top(q, 50), 50)
+    np.testing.assert_allclose(bound, kl_divergence(p, q)[0], rtol=1e-9, atol=1e-9)
+
+
+def test_the_bound_rises_with_what_is_known_and_is_not_idle() -> None:
+    p = logits(4, 3.0, rows=200)
+    q = p + logits(5, 0.5, rows=200)
+    full = kl_divergence(p, q)[0].mean()
+    means = [kl_lower_bound(top(p, k), top(q, k), 50)[0].mean() for k in (1, 5, 20, 50)]
+    assert means == sorted(means)
+    assert means[2] > 0.8 * full
+
+
+def test_a_token_that_the_variant_does_not_list_is_merged() -> None:
+    p, q = np.log([[0.5, 0.3, 0.15, 0.05]]), np.log([[0.2, 0.1, 0.6, 0.1]])
+    bound, same = kl_lower_bound(top(p, 2), top(q, 2), 4)  # 0 and 1 against 2 and 0: only 0 is known to both
+    assert bound[0] == pytest.approx(0.5 * np.log(0.5 / 0.2) + 0.5 * np.log(0.5 / 0.8))
+    assert not same[0]

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-from quantcheck.quality.divergence import BaselineLogits, LogitsWriter
-from quantcheck.quality.perplexity import TokenScores, score_windows
+from quantcheck.engines.scorer import TopLogprobs
+from quantcheck.errors import ModelError
+from quantcheck.quality.divergence import BaselineLogits, BaselineTop, LogitsWriter
+from quantcheck.quality.perplexity import TokenScores, score_windows, score_windows_top
 from quantcheck.quality.windows import windows
 from tests.ggml.oracle import forward
 from tests.ggml.tiny import TinyModel
@@ -166,3 +170,40 @@ def test_llama_cpp_perplexity_equals_a_forward_pass_in_numpy(
         rows = forward(model.weights, model.shape, document)[:-1]
         found = scores["F32"].nll[scores["F32"].document == number]
         np.testing.assert_allclose(found, token_nll(rows, document[1:]), rtol=2e-3, atol=2e-3)
+
+
+class TopOf(PrefixScorer):
+    """Knows the `top_k` likeliest tokens of the same model only."""
+
+    def __init__(self, salt: int, scale: float, top_k: int) -> None:
+        super().__init__(salt, scale)
+        self.top_k = top_k
+
+    def prompt_logprobs(self, sequences: Sequence[Tokens]) -> Iterator[TopLogprobs]:
+        for tokens, rows in zip(sequences, self.logits(sequences), strict=True):
+            exact = log_softmax(rows[:-1].astype(np.float64), axis=1)
+            ids = np.argsort(-exact, axis=1, kind="stable")[:, : self.top_k].astype(np.int32)
+            yield TopLogprobs(exact[np.arange(len(exact)), tokens[1:]], ids, np.take_along_axis(exact, ids, axis=1))
+
+
+@pytest.mark.parametrize("top_k", [4, VOCABULARY])
+def test_likeliest_tokens_give_the_same_perplexity_and_at_most_the_divergence(tmp_path: Path, top_k: int) -> None:
+    documents = [np.random.default_rng(i).integers(0, VOCABULARY, 30) for i in range(3)]
+    cut = list(windows(documents, 12, 5))
+    with LogitsWriter(tmp_path / "l.f32") as save:
+        score_windows(PrefixScorer(1, 2.0), cut, save=save)
+    full = score_windows(PrefixScorer(2, 2.0), cut, baseline=BaselineLogits(tmp_path / "l.f32", VOCABULARY))
+    score_windows_top(TopOf(1, 2.0, top_k), cut, save=tmp_path / "top.npz")
+    baseline = BaselineTop(tmp_path / "top.npz", VOCABULARY, top_k)
+    assert baseline.count == len(full.nll)
+    part = score_windows_top(TopOf(2, 2.0, top_k), cut, baseline=baseline)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["l.f32", "top.npz"]
+    np.testing.assert_allclose(part.nll, full.nll, rtol=1e-6)
+    np.testing.assert_array_equal(part.document, full.document)
+    np.testing.assert_array_equal(part.top1, full.top1)
+    assert (part.kl <= full.kl + 1e-5).all()
+    assert part.kl_top == top_k
+    if top_k == VOCABULARY:
+        np.testing.assert_allclose(part.kl, full.kl, atol=1e-5)
+    with pytest.raises(ModelError, match="cannot be compared"):
+        BaselineTop(tmp_path / "top.npz", VOCABULARY, top_k + 1)

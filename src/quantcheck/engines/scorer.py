@@ -1,13 +1,17 @@
-"""The quality face of an engine: token ids in, logits, log-likelihoods and continuations out."""
+"""The quality face of an engine: token ids in, logits or log-probabilities, log-likelihoods and continuations out.
+
+An engine in this process gives full logits (`Scorer`); a server gives the log-probabilities of the likeliest tokens
+(`TopScorer`). What tasks need, both offer (`Answerer`).
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FloatArray", "IntArray", "LogLikelihood", "Scorer", "Seeded"]
+__all__ = ["Answerer", "FloatArray", "IntArray", "LogLikelihood", "Scorer", "Seeded", "TopLogprobs", "TopScorer"]
 
 IntArray = NDArray[np.integer[Any]]
 """Token ids of one sequence, [tokens]."""
@@ -39,19 +43,27 @@ class Seeded:
     seeds: Sequence[int]
 
 
-class Scorer(Protocol):
-    """Scores token ids with one model; the caller's tokenizer makes them, the same for all variants.
+@dataclass(frozen=True, slots=True)
+class TopLogprobs:
+    """What a model expected at the tokens of one sequence but its first: row i is about token i + 1.
+
+    Natural logarithms over the full vocabulary. `own` [tokens - 1]: of the sequence's own token. `ids` and `logprobs`
+    [tokens - 1, k]: of the k likeliest tokens, the likeliest first.
+    """
+
+    own: NDArray[np.float64]
+    ids: NDArray[np.int32]
+    logprobs: NDArray[np.float64]
+
+
+class Answerer(Protocol):
+    """Answers tasks with one model; the caller's tokenizer makes the token ids, the same for all variants.
 
     All methods raise SpecError for an empty sequence or one that does not fit the context, ModelError for a token
-    outside the vocabulary, EngineError when the engine fails. The same calls give the same figures, bit for bit, on
-    one machine with one setting.
+    outside the vocabulary, EngineError when the engine fails.
     """
 
     vocab_size: int
-
-    def logits(self, sequences: Sequence[IntArray]) -> Iterator[FloatArray]:
-        """For each sequence, in order: raw float32 logits [tokens, vocabulary]; row i predicts token i + 1."""
-        ...
 
     def loglikelihoods(self, pairs: Sequence[tuple[IntArray, IntArray]]) -> list[LogLikelihood]:
         """For each (context, continuation), neither of them empty: the continuation's log-likelihood."""
@@ -68,4 +80,23 @@ class Scorer(Protocol):
 
     def close(self) -> None:
         """Frees the model; again is harmless."""
+        ...
+
+
+class Scorer(Answerer, Protocol):
+    """Gives full logits. The same calls give the same figures, bit for bit, on one machine with one setting."""
+
+    def logits(self, sequences: Sequence[IntArray]) -> Iterator[FloatArray]:
+        """For each sequence, in order: raw float32 logits [tokens, vocabulary]; row i predicts token i + 1."""
+        ...
+
+
+@runtime_checkable
+class TopScorer(Answerer, Protocol):
+    """Gives the `top_k` likeliest tokens of each place; figures may differ in rounding from call to call."""
+
+    top_k: int
+
+    def prompt_logprobs(self, sequences: Sequence[IntArray]) -> Iterator[TopLogprobs]:
+        """For each sequence of at least two tokens, in order: the log-probabilities of its tokens."""
         ...

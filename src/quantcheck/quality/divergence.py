@@ -1,4 +1,6 @@
-"""How far a variant's next-token distribution is from the baseline's, on the same tokens, over the full vocabulary.
+"""How far a variant's next-token distribution is from the baseline's, on the same tokens.
+
+Over the full vocabulary where the engine gives logits; a lower bound from the likeliest tokens where it does not.
 
 The baseline's logits are kept in a file while an experiment runs (4 bytes x scored tokens x vocabulary); every
 variant is compared with them row by row. KL(P || Q) = sum_v P(v) (log P(v) - log Q(v)) with P the baseline, in nats
@@ -6,22 +8,26 @@ variant is compared with them row by row. KL(P || Q) = sum_v P(v) (log P(v) - lo
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
+from scipy.special import log_softmax, xlogy
 
+from quantcheck.engines.scorer import TopLogprobs
 from quantcheck.errors import ModelError, StoreError
 
-__all__ = ["BaselineLogits", "LogitsWriter", "kl_divergence"]
+__all__ = ["BaselineLogits", "BaselineTop", "LogitsWriter", "kl_divergence", "kl_lower_bound", "save_top"]
 
 FloatArray = NDArray[np.floating[Any]]
 
 _HEAD = np.dtype("<i8")
 """What stands before the rows: the size of the vocabulary."""
+_LEAST_TAIL = 1e-6
+"""The least that a variant's tail is taken for: below, it is the rounding of float32 log-probabilities."""
 
 
 def kl_divergence(baseline: FloatArray, variant: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -31,6 +37,36 @@ def kl_divergence(baseline: FloatArray, variant: FloatArray) -> tuple[NDArray[np
     divergence = np.einsum("tv,tv->t", np.exp(p), p - q)
     # Rounding can leave -1e-17 where the two are equal; KL is never negative.
     return np.maximum(divergence, 0.0), np.equal(baseline.argmax(axis=-1), variant.argmax(axis=-1))
+
+
+def kl_lower_bound(
+    baseline: TopLogprobs, variant: TopLogprobs, vocabulary: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """A lower bound of KL(P || Q) in nats, and top-1 agreement, for each row, from the likeliest tokens of each.
+
+    Let K be the tokens that both list, and p, q the mass of all others (1 minus the sum over K). The bound is
+    sum_{v in K} P(v) (log P(v) - log Q(v)) + p (log p - log q). It is the divergence of the two distributions after
+    all tokens outside K were merged into one; merging cannot raise it, by the log sum inequality (Cover and Thomas,
+    Elements of Information Theory, 2nd ed., theorems 2.7.1 and 2.8.1). Which tokens are merged may depend on the row.
+    With K the whole vocabulary (`vocabulary` tokens) it is KL itself.
+
+    A tail q is taken for at least 1e-6, which lowers the bound and never raises it. Log-probabilities rounded to
+    float32 leave a tail p with an error of about 1e-6, and the bound with one of about 2e-5.
+    """
+    tokens = np.arange(len(baseline.ids))
+    order = np.argsort(variant.ids, axis=1)
+    ids, logs = (np.take_along_axis(array, order, axis=1) for array in (variant.ids, variant.logprobs))
+    divergence = np.empty(len(tokens))
+    for row in tokens:
+        at = np.minimum(np.searchsorted(ids[row], baseline.ids[row]), ids.shape[1] - 1)
+        both = ids[row, at] == baseline.ids[row]
+        log_p, log_q = baseline.logprobs[row, both], logs[row, at[both]]
+        p, q = np.exp(log_p), np.exp(log_q)
+        divergence[row] = np.sum(p * (log_p - log_q))
+        if both.sum() < vocabulary:
+            tail_p, tail_q = max(1.0 - p.sum(), 0.0), max(1.0 - q.sum(), _LEAST_TAIL)
+            divergence[row] += xlogy(tail_p, tail_p / tail_q)
+    return np.maximum(divergence, 0.0), np.equal(baseline.ids[:, 0], variant.ids[:, 0])
 
 
 class LogitsWriter:
@@ -90,6 +126,52 @@ class BaselineLogits:
     @property
     def count(self) -> int:
         return len(self._rows)
+
+
+def save_top(path: Path, parts: Sequence[TopLogprobs], vocabulary: int) -> None:
+    """Writes the baseline's likeliest tokens, row after row; the file is there whole or not at all.
+
+    Raises `StoreError` when the disk is full. 8 bytes x scored tokens x k.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(
+                file, allow_pickle=False, vocabulary=np.int64(vocabulary),
+                ids=np.concatenate([rows.ids for rows in parts]).astype(np.int32),
+                logprobs=np.concatenate([rows.logprobs for rows in parts]).astype(np.float32),
+            )  # fmt: skip
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise _full(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class BaselineTop:
+    """What `save_top` wrote, in order; `ModelError` when it is over another vocabulary or another number of tokens."""
+
+    def __init__(self, path: Path, vocabulary: int, top_k: int) -> None:
+        with np.load(path, allow_pickle=False) as arrays:
+            found, self._ids, self._logprobs = int(arrays["vocabulary"]), arrays["ids"], arrays["logprobs"]
+        if found != vocabulary or self._ids.shape[1] != top_k:
+            raise ModelError(
+                f"the baseline has a vocabulary of {found} tokens, its {self._ids.shape[1]} likeliest known, this "
+                f"variant one of {vocabulary}, {top_k} known: they cannot be compared"
+            )
+        self._next = 0
+
+    def take(self, count: int) -> TopLogprobs:
+        """The next `count` rows, without the tokens' own log-probabilities."""
+        rows = slice(self._next, self._next + count)
+        self._next += count
+        return TopLogprobs(np.full(count, np.nan), self._ids[rows], self._logprobs[rows].astype(np.float64))
+
+    @property
+    def count(self) -> int:
+        return len(self._ids)
 
 
 def _full(path: Path, error: OSError) -> StoreError:

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from quantcheck.engines.scorer import Scorer
+from quantcheck.engines.scorer import Scorer, TopScorer
 from quantcheck.errors import ModelError, QuantcheckError, SpecError, StoreError
-from quantcheck.quality.divergence import BaselineLogits, LogitsWriter
+from quantcheck.quality.divergence import BaselineLogits, BaselineTop, LogitsWriter
 from quantcheck.quality.early import EarlyStop, in_look_order, look_every
-from quantcheck.quality.perplexity import TokenScores, score_windows
+from quantcheck.quality.perplexity import TokenScores, score_windows, score_windows_top
 from quantcheck.quality.suites import LINE_TOKENS, Corpus, GenerationTask, Suite, load_suites
 from quantcheck.quality.tasks import CHUNK, Drawing, Tokenizer, answer_choices, answer_generation
 from quantcheck.quality.windows import Window, windows
@@ -144,7 +144,7 @@ def encode(suite: Suite, tokenizer: Tokenizer, quality: Quality) -> Encoded:
 
 
 def score_suite(
-    scorer: Scorer, tokenizer: Tokenizer, work: Encoded, job: Job, progress: Callable[[int, int], None]
+    scorer: Scorer | TopScorer, tokenizer: Tokenizer, work: Encoded, job: Job, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The result of one suite as stored in a cell, and the arrays of its raw table."""
     suite = work.suite
@@ -161,6 +161,7 @@ def score_suite(
             "perplexity": scores.perplexity,
             "kl_divergence": None if scores.kl is None else float(scores.kl.mean()),
             "top1_agreement": None if scores.top1 is None else float(scores.top1.mean()),
+            **_kl_kind(scores),
             **hashes,
         }, scores.table()
 
@@ -168,8 +169,15 @@ def score_suite(
     return {**result, **hashes}, arrays
 
 
+def _kl_kind(scores: TokenScores) -> dict[str, Any]:
+    """What `kl_divergence` is: nothing where there is none."""
+    if scores.kl is None:
+        return {}
+    return {"kl_kind": "full"} if scores.kl_top is None else {"kl_kind": "top-k lower bound", "kl_top": scores.kl_top}
+
+
 def _task(
-    scorer: Scorer, tokenizer: Tokenizer, work: Encoded, job: Job, progress: Callable[[int, int], None]
+    scorer: Scorer | TopScorer, tokenizer: Tokenizer, work: Encoded, job: Job, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     suite, prompts = work.suite, work.sequences
     assert not isinstance(suite, Corpus)
@@ -208,13 +216,15 @@ def _task(
     return result, {**columns, "right": answers.right, "output": np.array(answers.output)}
 
 
-def _corpus(scorer: Scorer, work: Encoded, job: Job, progress: Callable[[int, int], None]) -> TokenScores:
+def _corpus(scorer: Scorer | TopScorer, work: Encoded, job: Job, progress: Callable[[int, int], None]) -> TokenScores:
     total = sum(window.scored for window in work.windows)
     path = job.logits.get(work.suite.name)
 
     def tokens_done(done: int) -> None:
         progress(done, total)
 
+    if isinstance(scorer, TopScorer):
+        return _corpus_top(scorer, work, job, path, tokens_done)
     if path is None:
         return score_windows(scorer, work.windows, progress=tokens_done)
     if job.role == "baseline":
@@ -227,12 +237,28 @@ def _corpus(scorer: Scorer, work: Encoded, job: Job, progress: Callable[[int, in
         with LogitsWriter(path) as save:
             return score_windows(scorer, work.windows, save=save, progress=tokens_done)
     baseline = BaselineLogits(path, scorer.vocab_size)
-    if baseline.count != total:
+    _same_tokens(work, job, baseline.count)
+    return score_windows(scorer, work.windows, baseline=baseline, progress=tokens_done)
+
+
+def _corpus_top(
+    scorer: TopScorer, work: Encoded, job: Job, path: Path | None, progress: Callable[[int], None]
+) -> TokenScores:
+    if path is None or job.role == "baseline":
+        return score_windows_top(scorer, work.windows, save=path, progress=progress)
+    baseline = BaselineTop(path, scorer.vocab_size, scorer.top_k)
+    _same_tokens(work, job, baseline.count)
+    return score_windows_top(scorer, work.windows, baseline=baseline, progress=progress)
+
+
+def _same_tokens(work: Encoded, job: Job, baseline: int) -> None:
+    """Raises `ModelError` when the `baseline` was scored on another number of tokens."""
+    total = sum(window.scored for window in work.windows)
+    if baseline != total:
         raise ModelError(
             f"{work.suite.name}: {job.model} cuts the text into {total} scored tokens, the baseline into "
-            f"{baseline.count}: their tokenizers differ, so they cannot be compared"
+            f"{baseline}: their tokenizers differ, so they cannot be compared"
         )
-    return score_windows(scorer, work.windows, baseline=baseline, progress=tokens_done)
 
 
 if __name__ == "__main__":

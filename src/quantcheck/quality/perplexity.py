@@ -2,30 +2,40 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from quantcheck.engines.scorer import Scorer
-from quantcheck.quality.divergence import BaselineLogits, LogitsWriter, kl_divergence
+from quantcheck.engines.scorer import Scorer, TopLogprobs, TopScorer
+from quantcheck.quality.divergence import (
+    BaselineLogits,
+    BaselineTop,
+    LogitsWriter,
+    kl_divergence,
+    kl_lower_bound,
+    save_top,
+)
 from quantcheck.quality.windows import Window
 
-__all__ = ["TokenScores", "score_windows"]
+__all__ = ["TokenScores", "score_windows", "score_windows_top"]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
     """One value per scored token, in the order of the windows.
 
-    `nll` is -log p in nats; `kl` and `top1` compare with the baseline and are None for the baseline itself.
+    `nll` is -log p in nats; `kl` and `top1` compare with the baseline and are None for the baseline itself. `kl_top`:
+    `kl` is a lower bound from so many likeliest tokens; None: it is over the full vocabulary.
     """
 
     document: NDArray[np.int32]
     nll: NDArray[np.float64]
     kl: NDArray[np.float64] | None
     top1: NDArray[np.bool_] | None
+    kl_top: int | None = None
 
     @property
     def perplexity(self) -> float:
@@ -74,4 +84,42 @@ def score_windows(
         np.concatenate(nll),
         np.concatenate(kl) if baseline is not None else None,
         np.concatenate(top1) if baseline is not None else None,
+    )
+
+
+def score_windows_top(
+    scorer: TopScorer,
+    windows: Sequence[Window],
+    *,
+    save: Path | None = None,
+    baseline: BaselineTop | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> TokenScores:
+    """As `score_windows`, by a scorer that knows the likeliest tokens only; `save`: the file that keeps them."""
+    nll: list[NDArray[np.float64]] = []
+    kept: list[TopLogprobs] = []
+    kl: list[NDArray[np.float64]] = []
+    top1: list[NDArray[np.bool_]] = []
+    done = 0
+    answers = scorer.prompt_logprobs([window.tokens for window in windows])
+    for window, found in zip(windows, answers, strict=True):
+        last = slice(len(found.own) - window.scored, None)
+        rows = TopLogprobs(found.own[last], found.ids[last], found.logprobs[last])
+        nll.append(-rows.own)
+        if save is not None:
+            kept.append(rows)
+        if baseline is not None:
+            divergence, agree = kl_lower_bound(baseline.take(window.scored), rows, scorer.vocab_size)
+            kl.append(divergence)
+            top1.append(agree)
+        done += window.scored
+        progress(done)
+    if save is not None:
+        save_top(save, kept, scorer.vocab_size)
+    return TokenScores(
+        np.concatenate([np.full(window.scored, window.document, dtype=np.int32) for window in windows]),
+        np.concatenate(nll),
+        np.concatenate(kl) if baseline is not None else None,
+        np.concatenate(top1) if baseline is not None else None,
+        scorer.top_k,
     )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quantcheck.engines.scorer import Scorer, Seeded
+from quantcheck.engines.scorer import Answerer, Seeded
 from quantcheck.quality.suites import ChoiceTask, GenerationTask
 from quantcheck.spec.experiment import Sampling
 
@@ -83,7 +83,7 @@ def _never(_: NDArray[np.bool_]) -> bool:
 
 
 def answer_generation(
-    scorer: Scorer, tokenizer: Tokenizer, task: GenerationTask, prompts: Sequence[IntArray],
+    scorer: Answerer, tokenizer: Tokenizer, task: GenerationTask, prompts: Sequence[IntArray],
     progress: Callable[[int], None] = lambda _: None, *,
     drawing: Drawing | None = None, enough: Enough = _never, chunk: int = CHUNK,
 ) -> ItemScores:
@@ -113,7 +113,7 @@ def answer_generation(
 
 
 def answer_choices(
-    scorer: Scorer, tokenizer: Tokenizer, task: ChoiceTask, prompts: Sequence[IntArray],
+    scorer: Answerer, tokenizer: Tokenizer, task: ChoiceTask, prompts: Sequence[IntArray],
     progress: Callable[[int], None] = lambda _: None, *, enough: Enough = _never, chunk: int = CHUNK,
 ) -> ItemScores:
     """Take for every item the choice with the greatest summed log-likelihood (lm-eval's `acc`)."""
