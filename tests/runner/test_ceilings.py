@@ -33,7 +33,7 @@ def probes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """Every measurement that was asked for; the cache is this test's own."""
     asked: list[Any] = []
 
-    def measure(what: Any, *, cuda: bool) -> dict[str, Any]:
+    def measure(what: Any, python: Any, *, cuda: bool) -> dict[str, Any]:
         asked.append((what["threads"], cuda))
         return {"cpu": [{"threads": count} for count in what["threads"]]}
 

@@ -9,7 +9,7 @@ from quantcheck.report.stored import StoredRun
 
 __all__ = ["differences"]
 
-_NO_MATTER = {"kind", "start_timeout_s", "port", "scoring_threads"}
+_NO_MATTER = {"kind", "start_timeout_s", "port", "scoring_threads", "python"}
 """Settings of an engine that change no figure; its kind has a line of its own."""
 _AS_RUN = ("threads", "slots", "context_per_slot", "omp_wait_policy", "prompt_cache")
 """What an engine says of itself that its settings may have left open."""

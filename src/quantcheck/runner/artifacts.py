@@ -1,12 +1,15 @@
 """The artifacts of an experiment, and what a run needs to know of them."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
+from quantcheck.environments import python_of
 from quantcheck.errors import ModelError
 from quantcheck.runner.progress import Progress
 from quantcheck.spec.experiment import Experiment
 from quantcheck.variants.artifact import Artifact
+from quantcheck.variants.folders import prepare_folders
 from quantcheck.variants.gguf_file import GgufFile
 from quantcheck.variants.make import prepare
 
@@ -19,7 +22,11 @@ def artifacts_of(experiment: Experiment, progress: Progress) -> dict[str, Artifa
     """Every variant's artifact, from the cache or made now. The fake engine has none: stand-ins without a file."""
     if experiment.engine.kind == "fake":
         return {name: _stand_in(name, variant.scheme) for name, variant in experiment.variants.items()}
-    return prepare(experiment.model, experiment.variants, progress=progress.preparing)
+    if experiment.engine.kind == "vllm":
+        return prepare_folders(experiment.model, experiment.variants, random=experiment.weights == "random",
+                               compressor=partial(python_of, "llm-compressor"), progress=progress.preparing)
+    return prepare(experiment.model, experiment.variants, random=experiment.weights == "random",
+                   progress=progress.preparing)
 
 
 def vocabulary_size(artifact: Artifact) -> int:

@@ -5,13 +5,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from quantcheck.engines.llamacpp import default_threads
 from quantcheck.runner.plan import Plan
 from quantcheck.runner.progress import Progress
+from quantcheck.runner.serving import interpreter
 from quantcheck.spec.experiment import LlamaCppEngine
 from quantcheck.store import Store
+from quantcheck.telemetry import ceilings
 from quantcheck.telemetry.ceilings import SCHEMA
 from quantcheck.telemetry.environment import gpus, hardware_id, usable_threads
 from quantcheck.variants.artifact import cache_root
@@ -50,7 +53,7 @@ def ceilings_of(plan: Plan, store: Store, progress: Progress, *, quiet: bool = T
     except (OSError, ValueError):
         pass  # not there, or damaged: measured again
     progress.preparing("measuring the machine's bandwidth and arithmetic rate")
-    measured = _measure(what, cuda=bool(what["gpus"]))
+    measured = _measure(what, interpreter(plan.experiment), cuda=bool(what["gpus"]))
     if "failed" in measured:
         progress.note(f"the machine's ceilings could not be measured ({measured['failed']}); no roofline")
         return None
@@ -66,10 +69,13 @@ def ceilings_of(plan: Plan, store: Store, progress: Progress, *, quiet: bool = T
     return measured
 
 
-def _measure(what: Mapping[str, Any], *, cuda: bool) -> dict[str, Any]:
-    """In a process of its own, whose BLAS is held to one thread; `failed` with the reason when it gives nothing."""
+def _measure(what: Mapping[str, Any], python: Path | None, *, cuda: bool) -> dict[str, Any]:
+    """In a process of its own, whose BLAS is held to one thread; `failed` with the reason when it gives nothing.
+
+    `python`: of the engine's environment, which has the torch that knows the GPU; the probe needs nothing of ours.
+    """
     threads = ",".join(str(count) for count in what["threads"])
-    command = [sys.executable, "-m", "quantcheck.telemetry.ceilings", "--threads", threads,
+    command = [str(python or sys.executable), str(ceilings.__file__), "--threads", threads,
                *([] if cuda else ["--no-cuda"])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)

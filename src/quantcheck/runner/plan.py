@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from quantcheck.ggml.library import WHEEL_VERSION
 from quantcheck.load.sizes import expected_tokens, workload_digest
 from quantcheck.quality.suites import Corpus, GenerationTask, Suite, load_suites
+from quantcheck.runner.serving import engine_version
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import AGAIN, Experiment
 from quantcheck.spec.load import Load, Point
@@ -55,7 +55,7 @@ class LoadStep:
 
 Step = QualityStep | LoadStep
 
-_NO_MATTER = {"start_timeout_s", "port", "scoring_threads"}
+_NO_MATTER = {"start_timeout_s", "port", "scoring_threads", "python"}
 """Settings of an engine that change no figure of speed."""
 LEAST_PER_STREAM = 3
 """A stream that answers fewer requests than this shows its ramp, not its rate."""
@@ -83,6 +83,10 @@ class Plan:
 
     def __len__(self) -> int:
         return sum(len(step.subjects) for step in self.steps)
+
+    @cached_property
+    def _engine_version(self) -> str | None:
+        return engine_version(self.experiment)
 
     @cached_property
     def _digests(self) -> dict[str, dict[str, Any]]:
@@ -135,7 +139,7 @@ class Plan:
         depends: dict[str, object] = {
             "harness": HARNESS,
             "artifact": artifacts[step.variant].sha256,
-            "engine_version": WHEEL_VERSION if experiment.engine.kind == "llama.cpp" else None,
+            "engine_version": self._engine_version,
             "subject": subject,
         }
         if isinstance(step, LoadStep):
@@ -154,6 +158,8 @@ class Plan:
                 "block": step.block,
                 "seed": experiment.seed,
             }
+            if args := experiment.variants[step.variant].args:
+                depends["args"] = args
             return CellKey("load", step.entry, subject, step.block, content_hash(depends))
         assert experiment.quality is not None
         suite = next(suite for suite in step.suites if suite.name == subject)

@@ -4,8 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import psutil
+
 from quantcheck.engines.base import Engine
-from quantcheck.engines.open import open_engine
 from quantcheck.errors import EngineError
 from quantcheck.load.measure import measure
 from quantcheck.load.prompts import window_seed
@@ -14,9 +15,11 @@ from quantcheck.load.sizes import longest_request
 from quantcheck.runner.artifacts import vocabulary_size
 from quantcheck.runner.plan import LoadStep, Plan, requests_of
 from quantcheck.runner.progress import Progress
+from quantcheck.runner.serving import engine_of
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.clocks import Clocks
 from quantcheck.telemetry.memory import process_memory
+from quantcheck.telemetry.nvml import GpuSampler
 from quantcheck.variants.artifact import Artifact
 
 __all__ = ["OPEN_SLOTS", "limited_by_client", "measure_block"]
@@ -39,8 +42,8 @@ def measure_block(
     assert load is not None
     artifact = artifacts[step.variant]
     log = store.logs / f"{step.entry}-block{step.block + 1}.log"
-    engine = open_engine(
-        plan.experiment.engine, variant=step.entry, model=artifact.path,
+    engine = engine_of(
+        plan.experiment, step.entry, step.variant, artifact,
         slots=max(point.concurrency or OPEN_SLOTS for point in step.points),
         tokens=max(longest_request(point.workload) for point in step.points),
         log=log,
@@ -56,7 +59,8 @@ def measure_block(
         clocks.look()
 
     progress.step(step.entry, "starting", 0, 1, step.block)
-    with engine:
+    # Before the engine: what is in the GPUs' memory now is not the engine's.
+    with GpuSampler() as gpus, engine:
         started_at = time.time()
         for point in step.points:
             if point.subject not in keys:
@@ -85,11 +89,16 @@ def measure_block(
                     f"{step.entry}, {point.subject}: of {found.summary['requests']} requests "
                     f"{found.summary['outcomes'].get('ok', 0)} were answered ({_fault(found.summary)}); see {log}"
                 )
+            window = found.summary["window"]
+            gpu = gpus.record(window["begin_ns"], window["end_ns"], _tree(engine.pid))
+            tokens = found.summary["metrics"].get("output_throughput", 0.0) * window["length_s"]
+            if tokens > 0 and gpu.get("energy_j") is not None:
+                found.summary["metrics"]["joules_per_token"] = gpu["energy_j"] / tokens
             store.write(keys[point.subject], {
                 "started_at": started_at,
                 "duration_s": seconds,
                 "artifact_sha256": artifact.sha256,
-                "telemetry": clocks.record(),
+                "telemetry": {**clocks.record(), **({"gpu": gpu} if gpu else {})},
                 "result": {**found.summary, "engine": dict(engine.describe()), "ready_s": engine.ready_s,
                            "memory": _memory(engine, artifact)},
             }, found.tables)
@@ -99,6 +108,14 @@ def measure_block(
 def limited_by_client(cell: Cell) -> bool:
     """Whether a load cell shows the client instead of the engine: then it is worth another try."""
     return bool(cell.record["result"].get("client", {}).get("limited"))
+
+
+def _tree(pid: int) -> set[int]:
+    """Process `pid` and its descendants."""
+    try:
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    except psutil.Error:  # it ended: its pid alone is known
+        return {pid}
 
 
 def _memory(engine: Engine, artifact: Artifact) -> dict[str, Any]:

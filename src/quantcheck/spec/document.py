@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from quantcheck.errors import SpecError
+from quantcheck.spec.engines import KINDS
 from quantcheck.spec.experiment import Experiment
 from quantcheck.spec.policy import Policy
 
@@ -130,7 +131,7 @@ def _sentence(detail: ErrorDetails, where: Path_, model: type[BaseModel]) -> str
         case "value_error":
             return detail["msg"].removeprefix("Value error, ")
         case "union_tag_invalid" | "union_tag_not_found":
-            return f"{dotted}: `kind:` must be one of {detail['ctx'].get('expected_tags', 'llama.cpp, fake')}"
+            return f"{dotted}: `kind:` must be one of {detail['ctx'].get('expected_tags', ', '.join(KINDS))}"
         case "string_pattern_mismatch":
             return (f"{dotted}: {detail['input']!r} is not a name; use letters, digits, '.', '_' and '-', "
                     "beginning with a letter or digit, 64 at most")
@@ -149,7 +150,7 @@ def _in_yaml(loc: Path_, node: yaml.Node) -> Path_:
     for index, part in enumerate(loc):
         child = _child(here, part)
         last = index == len(loc) - 1
-        if child is None and not last and (part in ("llama.cpp", "fake") or part == "[key]"):
+        if child is None and not last and (part in KINDS or part == "[key]"):
             continue
         if child is None and last and part == "[key]":
             continue

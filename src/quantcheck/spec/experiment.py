@@ -3,16 +3,19 @@
 Everything here is checked before anything is started, and nothing here touches the disk or the network.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
+from quantcheck.spec.engines import Engine, FakeEngine, LlamaCppEngine, VllmEngine
 from quantcheck.spec.load import SLO, Load
 from quantcheck.spec.part import Name, Part
 from quantcheck.spec.policy import Policy
+from quantcheck.spec.variant import Calibration, Quantize, Variant
 
 __all__ = [
     "AGAIN",
+    "Calibration",
     "Engine",
     "Experiment",
     "FakeEngine",
@@ -22,69 +25,11 @@ __all__ = [
     "Sampling",
     "TextSuite",
     "Variant",
+    "VllmEngine",
 ]
 
 AGAIN = "@again"
 """Ends the name under which the baseline is measured a second time: their difference is the noise floor."""
-
-
-class Quantize(Part):
-    """How an artifact is made."""
-
-    with_: Literal["quantcheck", "llama-quantize"] = Field("quantcheck", alias="with")
-    imatrix: str | None = Field(
-        None, description="text file to compute an importance matrix from; none: plain quantization"
-    )
-    imatrix_tokens: PositiveInt = Field(32_768, description="tokens of that file to use")
-
-
-class Variant(Part):
-    """The model in one number format: made from the model by a scheme, or a ready checkpoint."""
-
-    scheme: str | None = Field(None, description="e.g. gguf/F16, gguf/Q8_0, gguf/Q4_K_M")
-    checkpoint: str | None = Field(None, description="a ready GGUF file, or hub:REPOSITORY/FILE.gguf")
-    quantize: Quantize = Quantize()
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Variant":
-        if self.scheme is None and self.checkpoint is None:
-            raise ValueError("a variant needs `scheme:` (made from the model) or `checkpoint:` (a ready file)")
-        if self.quantize.imatrix is not None and (self.checkpoint or self.scheme in ("gguf/F16", "gguf/Q8_0")):
-            raise ValueError(f"an importance matrix changes nothing in {self.scheme or 'a ready checkpoint'}; "
-                             "leave `imatrix:` out")
-        return self
-
-
-
-class LlamaCppEngine(Part):
-    """llama.cpp through the pinned xllamacpp wheel."""
-
-    kind: Literal["llama.cpp"] = "llama.cpp"
-    threads: PositiveInt | None = Field(None, description="compute threads; none: cores minus one, at least 1")
-    scoring_threads: PositiveInt | None = Field(None, description="threads for quality; none: all cores")
-    slots: PositiveInt | None = Field(None, description="requests served at once; none: the most streams, or 8")
-    context: PositiveInt | None = Field(None, description="tokens a request may hold; none: what the load needs")
-    start_timeout_s: PositiveFloat = 120.0
-    port: int | None = Field(None, ge=1, le=65535, description="none: any free port")
-
-
-class FakeEngine(Part):
-    """An OpenAI-compatible server with scripted timings; for tests and for calibrating the client."""
-
-    kind: Literal["fake"] = "fake"
-    ttft_ms: float = Field(20.0, ge=0)
-    itl_ms: float = Field(5.0, ge=0)
-    tokens_per_chunk: PositiveInt = Field(1, description="tokens that one event carries")
-    slots: PositiveInt | None = Field(None, description="requests served at once, others wait; none: all; one process")
-    processes: PositiveInt = Field(1, description="processes that share the connections")
-    speed: dict[str, PositiveFloat] = Field({}, description="variant name to speed-up; others 1.0")
-    start_delay_s: float = Field(0.0, ge=0)
-    fault: str | None = Field(None, description="scripted fault, KIND or KIND:N, such as never-healthy or die-after:20")
-    start_timeout_s: PositiveFloat = 30.0
-    port: int | None = Field(None, ge=1, le=65535)
-
-
-Engine = Annotated[LlamaCppEngine | FakeEngine, Field(discriminator="kind")]
 
 
 class TextSuite(Part):
@@ -129,7 +74,10 @@ class Experiment(Part):
     """One comparison: a model, its variants, an engine, and what is measured."""
 
     name: Name
-    model: str = Field(description="`reference`, a Hugging Face folder, a GGUF file, or hub:REPOSITORY")
+    model: str = Field(description="`reference`, a Hugging Face folder, a GGUF file, hub:REPOSITORY, or for random "
+                                   "weights a built-in shape, e.g. shape:mistral-7b")
+    weights: Literal["real", "random"] = Field(
+        "real", description="random: speed and memory of the architecture and format alone, without any weights")
     baseline: Name
     variants: dict[Name, Variant] = Field(min_length=1)
     engine: Engine = LlamaCppEngine()
@@ -150,8 +98,37 @@ class Experiment(Part):
             raise ValueError("nothing to measure: give `load:` (speed), `quality:`, or both")
         if self.quality is not None and self.engine.kind == "fake":
             raise ValueError("the fake engine has no model to score; leave `quality:` out")
+        for name, variant in self.variants.items():
+            self._fits(name, variant)
+        self._weights_fit()
         self._policy_fits()
         return self
+
+    def _fits(self, name: str, variant: Variant) -> None:
+        """What a variant asks for must be possible with the engine."""
+        vllm = self.engine.kind == "vllm"
+        if variant.scheme is None and variant.checkpoint is None and not vllm:
+            raise ValueError(f"variants.{name}: a variant needs `scheme:` (made from the model) or `checkpoint:` "
+                             "(a ready file)")
+        if variant.args and not vllm:
+            raise ValueError(f"variants.{name}: `args:` are options of vLLM, and the engine is {self.engine.kind}; "
+                             "leave them out")
+        if vllm and (variant.scheme or "").lower().startswith("gguf/"):
+            raise ValueError(f"variants.{name}: vLLM serves no GGUF files ({variant.scheme}); "
+                             "take `engine: {kind: llama.cpp}`, or a scheme such as fp8-dynamic")
+
+    def _weights_fit(self) -> None:
+        if self.weights == "real":
+            if self.model.startswith("shape:"):
+                raise ValueError(f"model: {self.model} is a shape without weights; add `weights: random`, or name a "
+                                 "model")
+            return
+        if self.quality is not None:
+            raise ValueError("weights: random weights have no quality; leave `quality:` out")
+        for name, variant in self.variants.items():
+            if variant.checkpoint:
+                raise ValueError(f"variants.{name}: a checkpoint has weights of its own; with `weights: random` give "
+                                 "`scheme:`")
 
     def _policy_fits(self) -> None:
         policy, subjects = self.policy, [] if self.quality is None else [*self.quality.suites, *self.quality.texts]

@@ -34,7 +34,7 @@ _REHASH_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Artifact:
-    """One variant's model file; `recipe` is what `recipe.json` says."""
+    """One variant's model, a file or a folder; `recipe` is what `recipe.json` says."""
 
     name: str
     path: Path
@@ -101,20 +101,21 @@ class Cache:
     def get(self, label: str, inputs: Mapping[str, Any]) -> Artifact | None:
         """The artifact made from `inputs`, when it is there and undamaged."""
         key = recipe_hash(inputs)
-        return _intact(label, self.folder / f"{label}-{key[:24]}", key)
+        return _intact(label, self.folder / f"{label}-{key[:24]}", key, MODEL)
 
     def get_or_make(
-        self, label: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
+        self, label: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]], *, model: str = MODEL
     ) -> Artifact:
         """The artifact made from `inputs`, made now when it is missing or damaged.
 
-        `make` writes model.gguf (and what goes with it) into the empty folder that it is given and returns further
-        facts for the recipe. Two processes that want the same artifact wait for each other.
+        `make` writes `model`, a file or a folder (and what goes with it), into the empty folder that it is given and
+        returns further facts for the recipe, `bytes` and `sha256` among them where they are not those of the files.
+        Two processes that want the same artifact wait for each other.
         """
         key = recipe_hash(inputs)
         folder = self.folder / f"{label}-{key[:24]}"
         with self._locked(folder):
-            found = _intact(label, folder, key)
+            found = _intact(label, folder, key, model)
             if found is not None:
                 return found
             making = folder.with_name(f".{folder.name}.making")  # ours alone, under the lock; a killed run's is swept
@@ -125,7 +126,7 @@ class Cache:
                 began = time.monotonic()
                 facts = make(making)
                 took = {"seconds": round(time.monotonic() - began, 3)}  # what the cost of making it rests on
-                recipe = _recipe(key, inputs, {**took, **facts}, making / MODEL)
+                recipe = _recipe(key, inputs, {**took, **facts}, making / model)
                 with disk_errors(making / RECIPE):
                     _write_synced(making / RECIPE, json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
                     _sync_folder(making)
@@ -134,7 +135,7 @@ class Cache:
                     _sync_folder(self.folder)
             finally:
                 shutil.rmtree(making, ignore_errors=True)
-        return Artifact(label, folder / MODEL, recipe)
+        return Artifact(label, folder / model, recipe)
 
     def amended(self, artifact: Artifact, facts: Callable[[Path], Mapping[str, Any]], key: str) -> Artifact:
         """`artifact` with `facts` of its file in its recipe, which is written again when `key` is not in it yet."""
@@ -164,21 +165,43 @@ def _recipe(key: str, inputs: Mapping[str, Any], facts: Mapping[str, Any], model
         "hash": key,
         **inputs,
         **facts,
-        "bytes": model.stat().st_size,
-        "sha256": facts.get("sha256") or file_sha256(model),
+        "bytes": facts.get("bytes", _size(model)),
+        "disk_bytes": _size(model),
+        "sha256": facts.get("sha256") or _sha256(model),
+        "disk_sha256": _sha256(model) if model.is_dir() and not model.is_symlink() else None,
     }
 
 
-def _intact(label: str, folder: Path, key: str) -> Artifact | None:
-    model = folder / MODEL
+def _size(model: Path) -> int:
+    """Bytes of the file, or of all files of the folder."""
+    return sum(file.stat().st_size for file in model.rglob("*") if file.is_file()) if model.is_dir() else (
+        model.stat().st_size)
+
+
+def _sha256(model: Path) -> str:
+    """Of the file, or over names and hashes of all files of the folder."""
+    if not model.is_dir():
+        return file_sha256(model)
+    total = hashlib.sha256()
+    for file in sorted(file for file in model.rglob("*") if file.is_file()):
+        total.update(f"{file.relative_to(model)} {file_sha256(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _intact(label: str, folder: Path, key: str, name: str) -> Artifact | None:
+    model = folder / name
     try:
         recipe = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
-        size = model.stat().st_size
+        size = _size(model)
     except (OSError, ValueError):
         return None
-    if not isinstance(recipe, dict) or recipe.get("hash") != key or recipe.get("bytes") != size:
+    if not isinstance(recipe, dict) or recipe.get("hash") != key:
         return None
-    if size <= _REHASH_BYTES and recipe.get("sha256") != file_sha256(model):
+    if recipe.get("disk_bytes", recipe.get("bytes")) != size:
+        return None
+    known = recipe.get("disk_sha256") or recipe.get("sha256")
+    linked = model.is_symlink() and model.is_dir()  # hashed as the source when it was named
+    if size <= _REHASH_BYTES and not linked and known != _sha256(model):
         return None
     return Artifact(label, model, recipe)
 

@@ -23,6 +23,8 @@ from quantcheck.variants.hashing import Hashes, file_sha256
 from quantcheck.variants.imatrix import CHUNK_TOKENS, ImportanceMatrix, compute_imatrix
 from quantcheck.variants.mix import SCHEMES, Tensor
 from quantcheck.variants.quantize import find_llama_quantize, quantize, quantize_with_llama_quantize
+from quantcheck.variants.random_gguf import write_random_gguf
+from quantcheck.variants.shapes import read_config_of
 from quantcheck.variants.source import Source, find_gguf, find_model
 
 __all__ = ["Progress", "prepare", "scheme_of"]
@@ -43,6 +45,7 @@ def prepare(
     *,
     base: Path | None = None,
     cache: Path | None = None,
+    random: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Artifact]:
@@ -53,6 +56,7 @@ def prepare(
             hub name. It is looked for only when a variant is made from it.
         base: folder that relative paths start from; default the current one.
         cache: instead of `artifact.cache_root()`.
+        random: valid files of random weights, from nothing but the model's configuration.
         threads: for quantizing and importance matrices; default all cores.
 
     Raises SpecError for a scheme or name that cannot be, ModelError for files that are damaged or not supported,
@@ -61,7 +65,8 @@ def prepare(
     maker = _Maker(model, base or Path.cwd(), cache or cache_root(), threads, progress)
     for name, variant in variants.items():
         maker.check(name, variant)
-    return {name: maker.described(maker.make(name, variant)).named(name) for name, variant in variants.items()}
+    make = maker.random if random else maker.make
+    return {name: maker.described(make(name, variant)).named(name) for name, variant in variants.items()}
 
 
 def scheme_of(name: str, variant: str = "") -> str:
@@ -94,7 +99,7 @@ class _Maker:
         if variant.checkpoint is not None:
             return
         scheme_of(variant.scheme or "", name)
-        if variant.quantize.with_ == "llama-quantize":
+        if variant.maker == "llama-quantize":
             find_llama_quantize()
         if variant.quantize.imatrix is not None and not self._text(variant.quantize.imatrix).is_file():
             raise SpecError(f"imatrix {variant.quantize.imatrix!r} of variant {name!r} is not there: name a text file")
@@ -104,9 +109,24 @@ class _Maker:
         if variant.checkpoint is not None:
             return self._ready(find_gguf(variant.checkpoint, self._base, self._hashes), variant.scheme)
         scheme = scheme_of(variant.scheme or "", name)
-        if scheme == "F16" and variant.quantize.with_ == "quantcheck":
+        if scheme == "F16" and variant.maker == "quantcheck":
             return self._f16(name)
         return self._quantized(name, scheme, variant)
+
+    def random(self, name: str, variant: Variant) -> Artifact:
+        """A file of the variant's scheme with random weights."""
+        config = read_config_of(self._model, self._base)
+        scheme, matrix = scheme_of(variant.scheme or "", name), variant.quantize.imatrix is not None
+        inputs = {
+            "weights": "random", "config": config, "scheme": _PREFIX + scheme, "imatrix": matrix, "revision": _REVISION,
+            "tools": {tool: importlib.metadata.version(tool) for tool in ("gguf", "xllamacpp", "numpy")},
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            return _measured(write_random_gguf(config, folder / MODEL, scheme, imatrix=matrix,
+                                               progress=self._hear(name, f"random weights in {scheme}")))
+
+        return self._cache.get_or_make(f"{scheme}-random", inputs, make)
 
     def described(self, artifact: Artifact) -> Artifact:
         """With its composition in the recipe; artifacts of older versions get it now."""
@@ -163,7 +183,7 @@ class _Maker:
 
     def _quantized(self, name: str, scheme: str, variant: Variant) -> Artifact:
         how = variant.quantize
-        own = how.with_ == "quantcheck"
+        own = variant.maker == "quantcheck"
         tools = {"gguf": importlib.metadata.version("gguf"), "xllamacpp": importlib.metadata.version("xllamacpp")}
         if not own:
             tools["llama-quantize sha256"] = file_sha256(find_llama_quantize())
@@ -175,7 +195,7 @@ class _Maker:
                 "tokens": how.imatrix_tokens,
                 "chunk_tokens": CHUNK_TOKENS,
             }
-        inputs = self._inputs(scheme, tools, **{"with": how.with_, "imatrix": calibration})
+        inputs = self._inputs(scheme, tools, **{"with": variant.maker, "imatrix": calibration})
 
         def make(folder: Path) -> dict[str, Any]:
             facts: dict[str, Any] = {}

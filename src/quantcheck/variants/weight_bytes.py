@@ -10,7 +10,7 @@ from typing import Any
 
 from quantcheck.errors import ModelError
 
-__all__ = ["Matrix", "matrices", "weight_bytes"]
+__all__ = ["Matrix", "matrices", "read_bytes", "weight_bytes"]
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 SCALE_BYTES = {"torch.float8_e4m3fn": 1, "torch.uint8": 1}
@@ -63,6 +63,25 @@ def weight_bytes(config: Mapping[str, Any]) -> int:
         norms += 2 * layers * (config.get("head_dim") or hidden // config["num_attention_heads"])
     tables = 1 if config.get("tie_word_embeddings") else 2
     return round(total + wide * (norms + tables * vocabulary * hidden))
+
+
+def read_bytes(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int], int]:
+    """(sizes as `stats.roofline.Shape` reads them, bytes as a recipe's `read_bytes` has them, number of weights).
+
+    With tied weights the one table is the head, and `embedding` is 0. Raises as `weight_bytes`.
+    """
+    tied = bool(config.get("tie_word_embeddings"))
+    wide = DTYPE_BYTES.get(str(config.get("torch_dtype") or config.get("dtype") or "float32"), 4)
+    hidden, vocabulary, heads = (int(config[key]) for key in ("hidden_size", "vocab_size", "num_attention_heads"))
+    table = wide * vocabulary * hidden
+    sizes = {
+        "layers": int(config["num_hidden_layers"]), "hidden": hidden, "feed_forward": int(config["intermediate_size"]),
+        "heads": heads, "kv_heads": int(config.get("num_key_value_heads") or heads),
+        "head_size": int(config.get("head_dim") or hidden // heads), "vocabulary": vocabulary, "tied": tied,
+    }
+    tables = 1 if tied else 2
+    reads = {"layers": weight_bytes(config) - tables * table, "head": table, "embedding": 0 if tied else table}
+    return sizes, reads, sum(matrix.parameters for matrix in matrices(config)) + tables * vocabulary * hidden
 
 
 def _matrix_bytes(matrix: Matrix, quantization: Mapping[str, Any] | None, wide: int) -> float:

@@ -1,0 +1,73 @@
+"""The engine that serves the variants, and what it is told."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+
+from quantcheck.spec.part import Part
+
+__all__ = ["KINDS", "Arguments", "Engine", "FakeEngine", "LlamaCppEngine", "VllmEngine"]
+
+
+Value = bool | int | float | str | list[str | int | float] | dict[str, object] | None
+OURS = ("model", "served-model-name", "host", "port", "api-key", "load-format")
+"""Options of `vllm serve` that follow from the experiment."""
+
+
+def _bare(arguments: dict[str, Value]) -> dict[str, Value]:
+    for name in arguments:
+        if name.startswith("-") or "_" in name or "=" in name:
+            right = name.lstrip("-").replace("_", "-").partition("=")[0]
+            raise ValueError(f"{name!r}: write an option without its dashes in front and with dashes inside, {right!r}")
+        if name in OURS:
+            raise ValueError(f"{name!r} is set by quantcheck; leave it out")
+    return arguments
+
+
+Arguments = Annotated[dict[str, Value], AfterValidator(_bare)]
+"""Options of an engine's command line, such as `max-num-seqs: 256`; true and false become `--x` and `--no-x`, null
+takes a default of quantcheck's away."""
+
+
+class LlamaCppEngine(Part):
+    """llama.cpp through the pinned xllamacpp wheel."""
+
+    kind: Literal["llama.cpp"] = "llama.cpp"
+    threads: PositiveInt | None = Field(None, description="compute threads; none: cores minus one, at least 1")
+    scoring_threads: PositiveInt | None = Field(None, description="threads for quality; none: all cores")
+    slots: PositiveInt | None = Field(None, description="requests served at once; none: the most streams, or 8")
+    context: PositiveInt | None = Field(None, description="tokens a request may hold; none: what the load needs")
+    start_timeout_s: PositiveFloat = 120.0
+    port: int | None = Field(None, ge=1, le=65535, description="none: any free port")
+
+
+class FakeEngine(Part):
+    """An OpenAI-compatible server with scripted timings; for tests and for calibrating the client."""
+
+    kind: Literal["fake"] = "fake"
+    ttft_ms: float = Field(20.0, ge=0)
+    itl_ms: float = Field(5.0, ge=0)
+    tokens_per_chunk: PositiveInt = Field(1, description="tokens that one event carries")
+    slots: PositiveInt | None = Field(None, description="requests served at once, others wait; none: all; one process")
+    processes: PositiveInt = Field(1, description="processes that share the connections")
+    speed: dict[str, PositiveFloat] = Field({}, description="variant name to speed-up; others 1.0")
+    start_delay_s: float = Field(0.0, ge=0)
+    fault: str | None = Field(None, description="scripted fault, KIND or KIND:N, such as never-healthy or die-after:20")
+    start_timeout_s: PositiveFloat = 30.0
+    port: int | None = Field(None, ge=1, le=65535)
+
+
+class VllmEngine(Part):
+    """vLLM's own OpenAI-compatible server, in an environment of its own."""
+
+    kind: Literal["vllm"] = "vllm"
+    python: str | None = Field(
+        None, description="interpreter that has vLLM; none: that of `quantcheck engines install vllm`")
+    args: Arguments = Field({}, description="options of `vllm serve` without dashes in front, e.g. max-num-seqs: 256")
+    environment: dict[str, str] = Field({}, description="further environment variables, e.g. VLLM_ATTENTION_BACKEND")
+    start_timeout_s: PositiveFloat = 900.0
+    port: int | None = Field(None, ge=1, le=65535, description="none: any free port")
+
+
+Engine = Annotated[LlamaCppEngine | FakeEngine | VllmEngine, Field(discriminator="kind")]
+KINDS = ("llama.cpp", "fake", "vllm")

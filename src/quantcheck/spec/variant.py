@@ -1,0 +1,60 @@
+"""A variant: the model in one number format, and how its artifact is made."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from quantcheck.spec.engines import Arguments
+from quantcheck.spec.part import Part
+
+__all__ = ["Calibration", "Maker", "Quantize", "Variant"]
+
+Maker = Literal["quantcheck", "llama-quantize", "llm-compressor"]
+
+
+class Calibration(Part):
+    """The text that a quantizer looks at to choose its scales."""
+
+    dataset: str = Field(description="JSONL file (`text` or `messages` on every line), a text file, or hub:OWNER/NAME")
+    samples: PositiveInt = Field(512, description="samples that are used")
+    tokens: PositiveInt = Field(2048, description="most tokens of a sample")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the order in which samples are drawn")
+
+
+class Quantize(Part):
+    """How an artifact is made."""
+
+    with_: Maker | None = Field(
+        None, alias="with", description="none: quantcheck for gguf/ schemes, llm-compressor for the others")
+    method: Literal["rtn", "gptq", "awq", "smoothquant-gptq"] | None = Field(
+        None, description="of llm-compressor; none: rtn (rounding to nearest), or the one that the scheme names")
+    calibration: Calibration | None = Field(None, description="of llm-compressor; gptq, awq and smoothquant need it")
+    python: str | None = Field(
+        None, description="interpreter that has it; none: that of `quantcheck engines install llm-compressor`")
+    imatrix: str | None = Field(
+        None, description="text file to compute an importance matrix from; none: plain quantization"
+    )
+    imatrix_tokens: PositiveInt = Field(32_768, description="tokens of that file to use")
+
+
+class Variant(Part):
+    """The model in one number format: made from the model by a scheme, a ready checkpoint, or the model as it is."""
+
+    scheme: str | None = Field(None, description="e.g. gguf/Q4_K_M; for vLLM fp16, fp8-dynamic, w8a8-int8, awq ...")
+    checkpoint: str | None = Field(
+        None, description="a ready GGUF file or Hugging Face folder, hub:REPOSITORY/FILE.gguf or hub:REPOSITORY")
+    quantize: Quantize = Quantize()
+    args: Arguments = Field({}, description="options of the engine for this variant alone, as engine.args")
+
+    @property
+    def maker(self) -> Maker:
+        """What makes it when it is made by a scheme."""
+        gguf = (self.scheme or "gguf/").lower().startswith("gguf/")
+        return self.quantize.with_ or ("quantcheck" if gguf else "llm-compressor")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Variant":
+        if self.quantize.imatrix is not None and (self.checkpoint or self.scheme in ("gguf/F16", "gguf/Q8_0")):
+            raise ValueError(f"an importance matrix changes nothing in {self.scheme or 'a ready checkpoint'}; "
+                             "leave `imatrix:` out")
+        return self

@@ -1,0 +1,163 @@
+"""From what an experiment names to Hugging Face folders that vLLM can load: one artifact for each variant."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from quantcheck import __version__
+from quantcheck.errors import ModelError, SpecError
+from quantcheck.spec.variant import Variant
+from quantcheck.variants.artifact import Artifact, Cache, cache_root, recipe_hash
+from quantcheck.variants.checkpoint import read_quantization
+from quantcheck.variants.compress import compress, compressor_versions, inputs, method_of
+from quantcheck.variants.gguf_file import disk_errors
+from quantcheck.variants.hashing import Hashes
+from quantcheck.variants.schemes import quantization_config
+from quantcheck.variants.shapes import read_config_file, read_config_of
+from quantcheck.variants.source import Source, find_model
+from quantcheck.variants.weight_bytes import read_bytes, weight_bytes
+from quantcheck.variants.weightless import DTYPES, write_weightless
+
+__all__ = ["FOLDER", "prepare_folders"]
+
+FOLDER = "model"
+"""The folder of the artifact that holds the model's files."""
+
+# Raise it when the same inputs give other files than before: artifacts are then made anew.
+_REVISION = 1
+
+
+def prepare_folders(
+    model: str,
+    variants: Mapping[str, Variant],
+    *,
+    random: bool,
+    compressor: Callable[[], Path],
+    base: Path | None = None,
+    cache: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Artifact]:
+    """Make, or find in the cache, the artifact of every variant of `model`, by variant name; `path` is a folder.
+
+    `random`: only configurations are written, from that of `model` (a folder, a hub name, or shape:NAME).
+    `compressor` gives the interpreter that has llm-compressor, and is asked only when something is to be quantized.
+
+    A recipe's `engine_args` are options that an engine needs to load the artifact as it is meant. Raises SpecError for
+    a scheme or name that cannot be, ModelError for files that are damaged or not supported, EngineUnavailable where
+    llm-compressor is needed and not there. Names are checked for all variants before anything is made.
+    """
+    base, root = base or Path.cwd(), cache or cache_root()
+    maker = _Maker(model, base, root, compressor, progress or (lambda _line: None))
+    for name, variant in variants.items():
+        maker.check(name, variant, random=random)
+    make = maker.weightless if random else maker.real
+    return {name: make(name, variant).named(name) for name, variant in variants.items()}
+
+
+class _Maker:
+    """One call of `prepare_folders`."""
+
+    def __init__(
+        self, model: str, base: Path, root: Path, compressor: Callable[[], Path], progress: Callable[[str], None]
+    ) -> None:
+        self._model, self._base, self._root = model, base, root
+        self._cache, self._hashes = Cache(root), Hashes(root / "hashes.json")
+        self._compressor, self._progress = compressor, progress
+
+    def check(self, name: str, variant: Variant, *, random: bool) -> None:
+        """Raise SpecError for what can be seen to be wrong without reading a model."""
+        if variant.checkpoint is not None or variant.scheme in (None, *DTYPES):
+            return
+        if random:
+            quantization_config(str(variant.scheme))
+        elif variant.maker == "llm-compressor":
+            method_of(str(variant.scheme), variant.quantize)
+        else:
+            raise SpecError(f"variants.{name}: {variant.maker} makes no {variant.scheme}; leave `with:` out")
+
+    def weightless(self, name: str, variant: Variant) -> Artifact:
+        """A configuration in the variant's format; vLLM fills the weights with random numbers."""
+        config = read_config_of(self._model, self._base)
+        scheme = variant.scheme or _SCHEMES.get(str(config.get("torch_dtype") or config.get("dtype")), "bf16")
+        plain = {key: value for key, value in config.items() if not key.startswith("_")}
+        wanted = {"weights": "random", "config": plain, "scheme": scheme, "revision": _REVISION,
+                  "quantization": quantization_config(scheme)}
+
+        def make(folder: Path) -> dict[str, Any]:
+            with disk_errors(folder):
+                write_weightless(folder / FOLDER, config, scheme)
+            written = _config_in(folder / FOLDER)
+            return _facts(written) | {
+                "bytes": weight_bytes(written), "bytes_from": "predicted from the configuration",
+                "sha256": recipe_hash(wanted), "engine_args": {"load-format": "dummy"}}
+
+        return self._cache.get_or_make(f"{scheme}-random", wanted, make, model=FOLDER)
+
+    def real(self, name: str, variant: Variant) -> Artifact:
+        """The model or a checkpoint as it is, or the model quantized."""
+        if variant.checkpoint is not None:
+            return self._linked(find_model(variant.checkpoint, self._base, self._hashes), variant.scheme)
+        source = find_model(self._model, self._base, self._hashes)
+        if variant.scheme in (None, *DTYPES):
+            return self._linked(source, variant.scheme)
+        return self._quantized(name, source, variant)
+
+    def _linked(self, source: Source, scheme: str | None) -> Artifact:
+        """Link to a folder that the user has, rather than copy it."""
+        if source.kind != "huggingface":
+            raise ModelError(f"{source.name}: is a GGUF file, and vLLM needs a Hugging Face folder; name that")
+        found = read_quantization(source.path)
+        wanted = {"source": {"kind": source.kind, "sha256": source.sha256}, "scheme": scheme, "ready": True,
+                  "revision": _REVISION}
+        dtype = DTYPES.get(scheme or "")
+
+        def make(folder: Path) -> dict[str, Any]:
+            with disk_errors(folder):
+                (folder / FOLDER).symlink_to(source.path.resolve())
+            return _facts(_config_in(source.path)) | {
+                "scheme": scheme or found["scheme"] or "as it is", "quantization": found, "sha256": source.sha256,
+                "bytes": _stored_bytes(source.path), "engine_args": {"dtype": dtype} if dtype else {}}
+
+        return self._cache.get_or_make("ready", wanted, make, model=FOLDER)
+
+    def _quantized(self, name: str, source: Source, variant: Variant) -> Artifact:
+        scheme, how = str(variant.scheme), variant.quantize
+        python = Path(how.python) if how.python else self._compressor()
+        wanted = {"source": {"kind": source.kind, "sha256": source.sha256}, "scheme": scheme, "revision": _REVISION,
+                  "tools": compressor_versions(python), **inputs(scheme, how, self._base)}
+
+        def hear(step: float | str) -> None:
+            self._progress(f"{name}: quantize to {scheme}, {step if isinstance(step, str) else format(step, '.0%')}")
+
+        def make(folder: Path) -> dict[str, Any]:
+            (folder / FOLDER).mkdir()
+            log = self._root / "logs" / f"{name}-llm-compressor.log"
+            facts = compress(source.path, folder / FOLDER, scheme, how, python=python, log=log, progress=hear,
+                             base=self._base)
+            return facts | _facts(_config_in(folder / FOLDER)) | {"bytes": _stored_bytes(folder / FOLDER)}
+
+        return self._cache.get_or_make(scheme, wanted, make, model=FOLDER)
+
+
+_SCHEMES = {dtype: scheme for scheme, dtype in DTYPES.items()}
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
+    return read_config_file(folder / "config.json")
+
+
+def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe says of the model: for prompts, and for the roofline where the family is known."""
+    found: dict[str, Any] = {"quantcheck": __version__, "vocabulary": config.get("vocab_size"), "architecture": None}
+    try:
+        sizes, reads, parameters = read_bytes(config)
+    except (ModelError, KeyError, TypeError):  # another family, or a format whose bytes are not known
+        return found
+    bits = 8 * sum(reads.values()) / parameters
+    return found | {"architecture": sizes, "read_bytes": reads, "parameters": parameters,
+                    "bits_per_weight": round(bits, 6)}
+
+
+def _stored_bytes(folder: Path) -> int:
+    """Of all weight files."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
