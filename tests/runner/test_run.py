@@ -23,7 +23,7 @@ from quantcheck.ggml.vocabulary import Vocabulary
 from quantcheck.quality.job import encode
 from quantcheck.quality.suites import Corpus, load_suites
 from quantcheck.report.schema import summary_schema
-from quantcheck.runner import speed
+from quantcheck.runner import serving
 from quantcheck.runner.progress import Silent
 from quantcheck.spec.experiment import Quality, Variant
 from quantcheck.store import Store
@@ -157,7 +157,7 @@ def test_the_interval_is_the_t_interval_of_the_blocks_log_ratios(sped: Path) -> 
 def test_a_variant_that_never_starts_is_missing_with_its_reason_and_made_good_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = speed.open_engine
+    whole = serving.open_engine
 
     def broken(settings: Any, *, variant: str, **others: Any) -> Engine:
         if variant == "b":
@@ -166,7 +166,7 @@ def test_a_variant_that_never_starts_is_missing_with_its_reason_and_made_good_ne
 
     chosen = experiment(variants={name: {"scheme": "gguf/F16"} for name in ("a", "b", "c")})
     out = tmp_path / "out"
-    monkeypatch.setattr(speed, "open_engine", broken)
+    monkeypatch.setattr(serving, "open_engine", broken)
     outcome = quantcheck.run(chosen, out)
     assert [problem["variant"] for problem in outcome.problems] == ["b"]
     assert "not healthy within 0.5 s" in outcome.problems[0]["reason"]
@@ -181,7 +181,7 @@ def test_a_variant_that_never_starts_is_missing_with_its_reason_and_made_good_ne
     assert "not healthy within 0.5 s" in page
     first = {cell.key.id: (cell.folder / "cell.json").stat().st_mtime_ns for cell in Store(out).cells()}
 
-    monkeypatch.setattr(speed, "open_engine", whole)
+    monkeypatch.setattr(serving, "open_engine", whole)
     outcome = quantcheck.run(chosen, out)
     assert outcome.problems == []
     assert outcome.measured == 2
@@ -215,12 +215,12 @@ def test_the_command_ends_with_1_for_a_variant_that_never_starts(tmp_path: Path)
     """The real command in a process of its own, in which variant b's engine is made to fail."""
     (tmp_path / "e.yaml").write_text(json.dumps(experiment(blocks=1).model_dump(mode="json", by_alias=True)))
     code = (
-        "import quantcheck.cli, quantcheck.runner.speed as speed\n"
-        "whole = speed.open_engine\n"
+        "import quantcheck.cli, quantcheck.runner.serving as serving\n"
+        "whole = serving.open_engine\n"
         "def broken(settings, *, variant, **others):\n"
         "    fault = {'fault': 'die-at-start'} if variant == 'b' else {}\n"
         "    return whole(settings.model_copy(update=fault), variant=variant, **others)\n"
-        "speed.open_engine = broken\n"
+        "serving.open_engine = broken\n"
         "quantcheck.cli.main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code, "run", "e.yaml"], cwd=tmp_path, capture_output=True, text=True,
