@@ -1,0 +1,78 @@
+"""Hugging Face folders as artifacts: weightless, as they are, and ready checkpoints."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from quantcheck import reference
+from quantcheck.errors import EngineUnavailable, ModelError, SpecError
+from quantcheck.spec.variant import Variant
+from quantcheck.variants.folders import prepare_folders
+from quantcheck.variants.shapes import shape_config
+from quantcheck.variants.weight_bytes import weight_bytes
+
+
+def nobody() -> Path:
+    raise EngineUnavailable("not installed")
+
+
+def prepare(cache: Path, variants: dict[str, Variant], *, model: str = "reference", random: bool = False) -> dict:  # type: ignore[type-arg]
+    return prepare_folders(model, variants, random=random, compressor=nobody, cache=cache)
+
+
+def test_random_weights_are_a_configuration_and_a_prediction(tmp_path: Path) -> None:
+    found = prepare(tmp_path, {"fp16": Variant(scheme="fp16"), "awq": Variant(scheme="awq")},
+                    model="shape:mistral-7b", random=True)
+    fp16, awq = found["fp16"], found["awq"]
+    assert json.loads((fp16.path / "config.json").read_text())["torch_dtype"] == "float16"
+    assert json.loads((awq.path / "config.json").read_text())["quantization_config"]["quant_method"] == "awq"
+    assert not list(awq.path.glob("*.safetensors"))
+    assert fp16.bytes == weight_bytes(shape_config("mistral-7b"))
+    assert sum(fp16.recipe["read_bytes"].values()) == fp16.bytes
+    assert fp16.recipe["engine_args"] == {"load-format": "dummy"}
+    assert awq.bytes < 0.35 * fp16.bytes
+    assert awq.sha256 != fp16.sha256
+    again = prepare(tmp_path, {"awq": Variant(scheme="awq")}, model="shape:mistral-7b", random=True)["awq"]
+    assert again.path == awq.path
+
+
+def test_the_model_as_it_is_is_linked_and_never_dummy(tmp_path: Path) -> None:
+    found = prepare(tmp_path, {"plain": Variant(), "fp16": Variant(scheme="fp16")})
+    source = reference.model_dir()
+    assert found["plain"].path.resolve() == source.resolve()
+    assert found["plain"].recipe["engine_args"] == {}
+    assert found["fp16"].recipe["engine_args"] == {"dtype": "float16"}
+    assert found["fp16"].bytes == sum(file.stat().st_size for file in source.glob("*.safetensors"))
+    assert found["plain"].recipe["vocabulary"] == json.loads((source / "config.json").read_text())["vocab_size"]
+
+
+def test_names_are_checked_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="fp8-dynmic"):
+        prepare(tmp_path, {"a": Variant(scheme="fp16"), "b": Variant(scheme="fp8-dynmic")})
+    with pytest.raises(SpecError, match="did you mean"):
+        prepare(tmp_path, {"b": Variant(scheme="fp8-dynmic")}, model="shape:mistral-7b", random=True)
+    assert not list((tmp_path / "artifacts").glob("[!.]*"))
+
+
+def test_quantizing_needs_llm_compressor(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable):
+        prepare(tmp_path, {"a": Variant(scheme="fp8-dynamic")})
+
+
+def test_a_broken_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ModelError):
+        prepare(tmp_path / "cache", {"a": Variant(checkpoint=str(folder))})
+
+
+def test_an_artifact_whose_files_were_changed_is_made_again(tmp_path: Path) -> None:
+    variant = {"a": Variant(scheme="fp8-dynamic")}
+    made = prepare(tmp_path, variant, model="shape:llama-3.2-1b", random=True)["a"]
+    config = made.path / "config.json"
+    whole = config.read_bytes()
+    config.write_bytes(whole.replace(b"fp8", b"fp7") if b"fp8" in whole else whole[:-2] + b" }")
+    again = prepare(tmp_path, variant, model="shape:llama-3.2-1b", random=True)["a"]
+    assert (again.path / "config.json").read_bytes() == whole
