@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
 
-.PHONY: demo test lint clean lock
+.PHONY: demo test lint clean lock lock-environments
 .DEFAULT_GOAL := help
 
 help:
@@ -54,6 +54,9 @@ lock: $(VENV)/build.stamp
 	  --generate-hashes --no-emit-index-url --no-header -c requirements/build.txt -o requirements/core.txt
 	$(BIN)/uv pip compile pyproject.toml -q --group test --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -c requirements/core.txt -o requirements/test.txt
+
+lock-environments: $(VENV)/test.stamp
+	$(BIN)/python requirements/environments.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
