@@ -185,7 +185,8 @@ def _settings(index: CellIndex) -> dict[str, Any]:
         "context": None if quality is None else quality.context,
         "stride": None if quality is None else quality.stride,
         "load": None if load is None else load.model_dump(mode="json", exclude_none=True),
-        "engine": experiment.engine.model_dump(mode="json"),
+        # An interpreter's path says where somebody's files lie; its versions are in the cells.
+        "engine": experiment.engine.model_dump(mode="json", exclude={"python"}),
         "engines": engines,
         "hashes": hashes,
     }
