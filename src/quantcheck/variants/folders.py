@@ -1,6 +1,7 @@
 """From what an experiment names to Hugging Face folders that vLLM can load: one artifact for each variant."""
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class _Maker:
 
     def weightless(self, name: str, variant: Variant) -> Artifact:
         """A configuration in the variant's format; vLLM fills the weights with random numbers."""
-        config = read_config_of(self._model, self._base)
+        config = self._config
         scheme = variant.scheme or _SCHEMES.get(str(config.get("torch_dtype") or config.get("dtype")), "bf16")
         plain = {key: value for key, value in config.items() if not key.startswith("_")}
         wanted = {"weights": "random", "config": plain, "scheme": scheme, "revision": _REVISION,
@@ -97,10 +98,18 @@ class _Maker:
         """The model or a checkpoint as it is, or the model quantized."""
         if variant.checkpoint is not None:
             return self._linked(find_model(variant.checkpoint, self._base, self._hashes), variant.scheme)
-        source = find_model(self._model, self._base, self._hashes)
         if variant.scheme in (None, *DTYPES):
-            return self._linked(source, variant.scheme)
-        return self._quantized(name, source, variant)
+            return self._linked(self._source, variant.scheme)
+        return self._quantized(name, self._source, variant)
+
+    @cached_property
+    def _source(self) -> Source:
+        """Found and hashed once, for all variants that are made from it."""
+        return find_model(self._model, self._base, self._hashes)
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return read_config_of(self._model, self._base)
 
     def _linked(self, source: Source, scheme: str | None) -> Artifact:
         """Link to a folder that the user has, rather than copy it."""
