@@ -4,8 +4,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import psutil
-
 from quantcheck.engines.base import Engine
 from quantcheck.errors import EngineError
 from quantcheck.load.measure import measure
@@ -18,7 +16,7 @@ from quantcheck.runner.progress import Progress
 from quantcheck.runner.serving import engine_of
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.clocks import Clocks
-from quantcheck.telemetry.memory import process_memory
+from quantcheck.telemetry.memory import process_memory, process_tree
 from quantcheck.telemetry.nvml import GpuSampler
 from quantcheck.variants.artifact import Artifact
 
@@ -90,7 +88,8 @@ def measure_block(
                     f"{found.summary['outcomes'].get('ok', 0)} were answered ({_fault(found.summary)}); see {log}"
                 )
             window = found.summary["window"]
-            gpu = gpus.record(window["begin_ns"], window["end_ns"], _tree(engine.pid))
+            own = {engine.pid, *(member.pid for member in process_tree(engine.pid))}
+            gpu = gpus.record(window["begin_ns"], window["end_ns"], own)
             tokens = found.summary["metrics"].get("output_throughput", 0.0) * window["length_s"]
             if tokens > 0 and gpu.get("energy_j") is not None:
                 found.summary["metrics"]["joules_per_token"] = gpu["energy_j"] / tokens
@@ -108,14 +107,6 @@ def measure_block(
 def limited_by_client(cell: Cell) -> bool:
     """Whether a load cell shows the client instead of the engine: then it is worth another try."""
     return bool(cell.record["result"].get("client", {}).get("limited"))
-
-
-def _tree(pid: int) -> set[int]:
-    """Process `pid` and its descendants."""
-    try:
-        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-    except psutil.Error:  # it ended: its pid alone is known
-        return {pid}
 
 
 def _memory(engine: Engine, artifact: Artifact) -> dict[str, Any]:

@@ -2,7 +2,16 @@
 
 import psutil
 
-__all__ = ["process_memory"]
+__all__ = ["process_memory", "process_tree"]
+
+
+def process_tree(pid: int) -> list[psutil.Process]:
+    """Process `pid` and its descendants; empty when it is gone."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def process_memory(pid: int) -> dict[str, int | str | None]:
@@ -14,13 +23,8 @@ def process_memory(pid: int) -> dict[str, int | str | None]:
     """
     rss = pss = 0
     reason: str | None = None
-    try:
-        root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return {"rss_bytes": None, "pss_bytes": None, "processes": 0, "missing": f"process {pid} is gone"}
     counted = 0
-    for process in tree:
+    for process in process_tree(pid):
         try:
             rss += process.memory_info().rss
             counted += 1
