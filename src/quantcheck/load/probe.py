@@ -13,7 +13,6 @@ from typing import Any
 from quantcheck.engines.base import Endpoint
 from quantcheck.errors import MeasurementError, SpecError
 from quantcheck.load.bodies import Prompt, path, request_body
-from quantcheck.load.dialects import read_stream
 from quantcheck.load.target import target_of
 
 __all__ = ["Abilities", "probe", "vocabulary_of"]
@@ -51,6 +50,9 @@ def probe(endpoint: Endpoint, *, ids: bool, key_variable: str | None = None) -> 
         body = request_body(endpoint, prompt, TRY_TOKENS, plain=plain)
         status, text = _post(endpoint, body, key_variable)
         if status == 200:
+            # It takes NumPy, which loads while the server answers.
+            from quantcheck.load.dialects import read_stream
+
             answer = read_stream(endpoint.dialect, [text])
             if answer.error:
                 raise SpecError(f"{endpoint.base_url}: answered with an error: {answer.error}")
