@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from quantcheck.engines.vllm_metrics import Counters
+
 __all__ = ["Dialect", "Endpoint", "Engine"]
 
 Dialect = Literal["completions", "chat", "llama-server"]
@@ -48,6 +50,10 @@ class Engine(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """Versions, settings, memory reservations: JSON values, for the stored cell."""
+        ...
+
+    def counters(self) -> Counters | None:
+        """What the server itself has counted since its start; None for an engine that does not tell."""
         ...
 
     def check(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from quantcheck.engines.base import Dialect, Endpoint
 from quantcheck.engines.health import get_text
 from quantcheck.engines.ready import announced
+from quantcheck.engines.vllm_metrics import Counters
 from quantcheck.errors import EngineError, QuantcheckError
 from quantcheck.process.managed import ManagedProcess
 
@@ -72,6 +73,9 @@ class ServedEngine(ABC):
         if self._ready_s is None:
             raise EngineError(f"{self._process.name} is not ready: start it first")
         return self._ready_s
+
+    def counters(self) -> Counters | None:
+        return None
 
     def check(self) -> None:
         self._process.check()

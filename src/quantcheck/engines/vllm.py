@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from quantcheck.engines.health import get_text
 from quantcheck.engines.loopback import LOOPBACK, require_free
 from quantcheck.engines.served import ServedEngine
 from quantcheck.engines.vllm_log import vllm_facts
+from quantcheck.engines.vllm_metrics import Counters, read_counters
 from quantcheck.engines.vllm_python import vllm_packages
 from quantcheck.errors import EngineError, ModelError, QuantcheckError, SpecError
 from quantcheck.process.managed import ManagedProcess
@@ -20,6 +22,8 @@ __all__ = ["VllmServer", "command_line"]
 
 GRACE_S = 15.0
 """A server of several processes takes longer to end by itself than one of threads."""
+IDLE_S = 2.0
+IDLE_POLL_S = 0.02
 
 DEFAULTS: Mapping[str, Any] = {
     # Every request pays for its own prompt; sampling is what the request says, not the model's own configuration.
@@ -126,6 +130,15 @@ class VllmServer(ServedEngine):
             "kv_bytes_per_value": 1.0 if str(facts.get("kv_cache_dtype", "")).startswith("fp8") else 2.0,
             "ready_s": self._ready_s,
         }
+
+    def counters(self) -> Counters:
+        """Read when the server has no request left, or after 2 s: what is under way is counted in part only."""
+        end = time.monotonic() + IDLE_S
+        while True:
+            found = read_counters(get_text(f"{self._url}/metrics") or "")
+            if not found.busy or time.monotonic() > end:
+                return found
+            time.sleep(IDLE_POLL_S)
 
 
 def _free_port() -> int:

@@ -13,6 +13,7 @@ from quantcheck.load.sizes import longest_request
 from quantcheck.runner.artifacts import vocabulary_size
 from quantcheck.runner.plan import LoadStep, Plan, requests_of
 from quantcheck.runner.progress import Progress
+from quantcheck.runner.reconcile import cached_tokens, server_record
 from quantcheck.runner.serving import engine_of
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.clocks import Clocks
@@ -67,6 +68,7 @@ def measure_block(
             began = time.monotonic()
             for _ in range(TRIES):
                 clocks = Clocks()
+                before = engine.counters()
                 found = measure(
                     engine.endpoint, point.workload,
                     concurrency=point.concurrency, rate=point.rate, arrival=load.arrival,
@@ -79,6 +81,7 @@ def measure_block(
                     sending=Sending(limits=Limits(request_timeout_s=load.request_timeout_s), scratch=store.work),
                     check=check,
                 )
+                after = engine.counters()
                 if not found.summary["client"]["limited"]:
                     break
             seconds = time.monotonic() - began
@@ -93,6 +96,14 @@ def measure_block(
             tokens = found.summary["metrics"].get("output_throughput", 0.0) * window["length_s"]
             if tokens > 0 and gpu.get("energy_j") is not None:
                 found.summary["metrics"]["joules_per_token"] = gpu["energy_j"] / tokens
+            if before is not None and after is not None:
+                facts = engine.describe()
+                server = server_record(before, after, found.tables["requests"],
+                                       prefix_caching=facts.get("prefix_caching", facts.get("prompt_cache")))
+                found.summary["server"] = server
+                counts = found.summary["token_counts"]
+                if counts["prompt_cached"] is None:  # the answers do not tell
+                    counts["prompt_cached"] = cached_tokens(server, found.summary["prompt_tokens"])
             store.write(keys[point.subject], {
                 "started_at": started_at,
                 "duration_s": seconds,
