@@ -1,0 +1,6 @@
+"""The tasks that people trust, read from plain files in a user's folder."""
+
+from quantcheck.tasks.datasets import DATASETS, Dataset, read
+from quantcheck.tasks.items import GSM8K, MBPP, HumanEval, IFEval, Item, MultipleChoice, TriviaQA
+
+__all__ = ["DATASETS", "GSM8K", "MBPP", "Dataset", "HumanEval", "IFEval", "Item", "MultipleChoice", "TriviaQA", "read"]
