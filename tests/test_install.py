@@ -22,7 +22,7 @@ def module_of(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-SCRIPTS = ("guard.py", "compress_job.py")
+SCRIPTS = ("guard.py", "compress_job.py", "inside.py")
 """Run by their path, by an interpreter that may have nothing of quantcheck, and never imported."""
 
 

@@ -16,8 +16,6 @@ import sys
 import traceback
 import types
 
-__all__: list[str] = []
-
 EXIT_NOBODY_WAITS = 125
 OPEN_FILES = 1024
 PROGRAM = "/program.py"
