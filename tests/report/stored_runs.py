@@ -30,8 +30,9 @@ def in_memory(cells: Iterable[FakeCell], name: str = "a", *, changes: dict[str, 
     return StoredRun(Store(Path(name)), document(experiment, **more), experiment, tuple(cells))  # type: ignore[arg-type]
 
 
-def written(root: Path, experiment: Experiment, cells: Iterable[FakeCell], **more: Any) -> Store:
-    """A finished run in `root`."""
+def written(root: Path, experiment: Experiment, cells: Iterable[FakeCell], *, finished: bool = True,
+            **more: Any) -> Store:
+    """A run in `root`; one that is not finished has not noted its cells nor its artifacts, unless `more` does."""
     store = Store(root)
     store.lock()
     ids = []
@@ -39,6 +40,11 @@ def written(root: Path, experiment: Experiment, cells: Iterable[FakeCell], **mor
         key = CellKey(**cell.record["key"])
         store.write(key, {k: v for k, v in cell.record.items() if k not in ("schema", "key")}, cell.tables)
         ids.append(key.id)
-    store.write_document("experiment.json", json.dumps({**document(experiment, **more), "cells": ids}))
+    told = document(experiment, **more)
+    if finished:
+        told["cells"] = ids
+    else:
+        told = {key: value for key, value in told.items() if key in more or key not in ("artifacts", "problems")}
+    store.write_document("experiment.json", json.dumps(told))
     store.unlock()
     return store

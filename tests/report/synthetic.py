@@ -153,6 +153,46 @@ def cells(blocks: int = BLOCKS, *, load: bool = True, quality: bool = True) -> l
     return found
 
 
+GPU_BYTES = 80_000_000_000
+KV_CACHE_TOKENS = 400_000
+
+
+def gpu_record(variant: str, load: str, block: int, tokens: float, gpus: int = 1) -> dict[str, Any]:
+    """As `telemetry.nvml` writes it: 0.05 J a token and 300 W at F16, less as the weights shrink; nobody else."""
+    truth = TRUTH[variant.removesuffix("@again")]
+    share = 0.5 + 0.5 * truth["bits"] / TRUTH["F16"]["bits"]
+    joules = 0.05 * share * float(np.exp(random("energy", variant, load, block).normal(0, 0.01)))
+    used = 72_500_000_000 + 1_000_000 * block
+    one: dict[str, Any] = {
+        "uuid": "GPU-1", "name": "Imaginary GPU", "looks": 40, "energy_j": joules * tokens / gpus,
+        **{what: {"low": 0.9 * median, "median": median, "high": 1.1 * median} for what, median in (
+            ("power_w", 300.0 * share), ("sm_mhz", 1_900.0), ("memory_mhz", 2_600.0), ("temperature_c", 55.0 + block))},
+        "throttle": {"applications clocks": 1.0},
+        "memory_used_bytes": used, "memory_free_bytes": GPU_BYTES - used, "memory_total_bytes": GPU_BYTES,
+        "own_processes": 1, "own_bytes": used - 500_000_000, "foreign_processes": 0, "foreign_bytes": 0, "missing": {},
+    }  # fmt: skip
+    sums = {key: gpus * one[key] for key in ("energy_j", "memory_used_bytes", "memory_free_bytes",
+                                             "memory_total_bytes", "own_bytes", "foreign_processes", "foreign_bytes")}
+    return {**sums, "gpus": [{"index": at, **one} for at in range(gpus)], "missing": {}}
+
+
+def on_gpu(cells: list[FakeCell], gpus: int = 1) -> list[FakeCell]:
+    """The same load cells, measured on GPUs by an engine that says what it reserved on each (a rank's share)."""
+    for cell in cells:
+        where, result = cell.record["key"], cell.record["result"]
+        if where["kind"] != "load":
+            continue
+        tokens = 4.0 * result["metrics"]["output_throughput"]
+        gpu = gpu_record(where["variant"], where["subject"], where["block"], tokens, gpus)
+        weights = 1_000 * TRUTH[where["variant"].removesuffix("@again")]["bytes"] // gpus
+        cell.record["telemetry"] = {"gpu": gpu}
+        result["metrics"]["joules_per_token"] = gpu["energy_j"] / tokens
+        result["engine"] |= {"weights_bytes": weights, "kv_cache_bytes": 69_000_000_000 - weights,
+                             "kv_cache_tokens": KV_CACHE_TOKENS}
+        cell.tables["requests"]["end_s"] = cell.tables["requests"]["last_s"]
+    return cells
+
+
 def artifacts() -> dict[str, dict[str, Any]]:
     return {
         name: {

@@ -122,6 +122,41 @@ def test_weight_files_alone_can_refuse_but_not_satisfy(budget: float, state: str
     assert (asked.state, asked.source) == (state, "/memory/2/weights_bytes")
 
 
+def gpu_build(budget: float, **engine: Any) -> Summary:
+    """On a GPU of 80 GB with 72.5 in use; Q4_K_M takes 5.3 GB of weights, 3.5 of other and 0.03 of keys and values."""
+    cells = synthetic.on_gpu(synthetic.cells(), engine.pop("gpus", 1))
+    for cell in cells:
+        if cell.record["key"]["kind"] == "load":
+            cell.record["result"]["engine"] |= engine
+    return build({"memory_gb": budget}, cells)
+
+
+@pytest.mark.parametrize(("budget", "state"), [(8.9, "met"), (8.8, "not met")])
+def test_on_a_gpu_the_footprint_counts_and_not_the_reserved_cache(budget: float, state: str) -> None:
+    asked = condition(gpu_build(budget), "Q4_K_M", "memory")
+    assert (asked.state, asked.source) == (state, "/gpu_memory/2/gpu_footprint_bytes")
+    assert asked.found == "8.83 GB of GPU memory, with the KV cache that the measured load needs"
+
+
+@pytest.mark.parametrize(("budget", "state", "key", "found"), [
+    (73.0, "met", "gpu_used_bytes", "72.5 GB of GPU memory, all that is in use"),
+    (20.0, "open", "gpu_used_bytes", "72.5 GB of GPU memory, all that is in use; what it needs of that is not known: "
+                                     "the engine does not tell how many tokens its KV cache holds"),
+    (5.0, "not met", "gpu_weights_bytes", "5.3 GB of GPU memory, the weights alone"),
+])
+def test_without_a_footprint_it_must_lie_between_the_weights_and_what_is_in_use(
+    budget: float, state: str, key: str, found: str
+) -> None:
+    asked = condition(gpu_build(budget, kv_cache_tokens=None), "Q4_K_M", "memory")
+    assert (asked.state, asked.source, asked.found) == (state, f"/gpu_memory/2/{key}", found)
+
+
+def test_two_gpus_are_held_against_the_budget_together() -> None:
+    asked = condition(gpu_build(20.0, gpus=2), "Q4_K_M", "memory")
+    assert asked.state == "met"
+    assert "GB of memory on 2 GPUs together" in asked.found
+
+
 def test_a_baseline_that_misses_the_policy_is_not_recommended() -> None:
     summary = build({"memory_gb": 0.01})
     assert summary.recommendation.variant is None

@@ -28,6 +28,12 @@ def test_golden_of_a_failed_variant() -> None:
     check_golden("comparison-failed-variant.md", render(SCENARIOS["one variant failed"]))
 
 
+def test_golden_of_a_gpu() -> None:
+    text = render(SCENARIOS["on a GPU"])
+    parts = [text[text.index(f"\n{title}\n"):].split("\n## ", 2) for title in ("## Energy", "## Memory")]
+    check_golden("comparison-gpu.md", "".join(f"## {part[1]}" for part in parts))
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_it_is_complete_and_its_tables_are_whole(name: str) -> None:
     text = render(SCENARIOS[name])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quantcheck.report import markdown, terminal
-from quantcheck.report.summary import WarningRow
+from quantcheck.report.summary import Summary, WarningRow
 from quantcheck.report.view import build_summary
 from quantcheck.report.warnings import PATTERNS
 from quantcheck.spec.experiment import Experiment
@@ -26,11 +26,15 @@ class Run:
         self.changes: dict[str, Any] = {}
         self.artifacts = synthetic.artifacts()
         self.overlaps: list[dict[str, Any]] = []
+        self.finished = True
 
     def warnings(self) -> list[WarningRow]:
+        return self.summary().warnings
+
+    def summary(self) -> Summary:
         experiment: Experiment = synthetic.experiment(**self.changes)
         return build_summary(experiment, self.cells, self.artifacts, synthetic.ENVIRONMENT, [],
-                             overlaps=self.overlaps).warnings
+                             overlaps=self.overlaps, finished=self.finished)
 
     def load(self, **changes: Any) -> None:
         given = {"workloads": {"short": {"prompt_tokens": 32, "output_tokens": 32}}, "concurrency": [1, 8]}
@@ -39,6 +43,19 @@ class Run:
     def of(self, kind: str, variant: str | None = None) -> list[FakeCell]:
         return [cell for cell in self.cells if cell.record["key"]["kind"] == kind
                 and variant in (None, cell.record["key"]["variant"])]
+
+    def gpu(self, variant: str, load: str, block: int) -> dict[str, Any]:
+        """The first GPU in the telemetry of one window, all of whose windows are then on a GPU."""
+        if "telemetry" not in self.of("load")[0].record:
+            synthetic.on_gpu(self.cells)
+        (cell,) = [c for c in self.of("load", variant) if (c.record["key"]["subject"], c.record["key"]["block"])
+                   == (load, block)]
+        found: dict[str, Any] = cell.record["telemetry"]["gpu"]["gpus"][0]
+        return found
+
+
+def unfinished(run: Run) -> None:
+    run.cells, run.finished = run.of("quality") + run.of("load")[:3], False
 
 
 def client_limited(run: Run) -> None:
@@ -57,6 +74,35 @@ def baseline_moved(run: Run) -> None:
 def clocks_moved(run: Run, high: float = 3_000.0) -> None:
     for at, cell in enumerate(run.of("load")):
         cell.record["telemetry"] = {"cpu_mhz": {"low": 1.0, "median": high if at == 3 else 2_500.0, "high": 9e9}}
+
+
+def sm_clock(run: Run, slow: float = 1_500.0) -> None:
+    run.gpu("Q8_0", "short@c8", 1)["sm_mhz"]["median"] = slow
+
+
+def gpu_reserves(run: Run) -> None:
+    """Weights on a GPU are not in the resident memory that stays as it is."""
+    peak_memory(run)
+    synthetic.on_gpu(run.cells)
+
+
+def gpu_heat(run: Run, above: float = 20.0) -> None:
+    run.gpu("Q8_0", "short@c8", 1)["temperature_c"]["median"] = 55.0 + above
+
+
+def gpu_throttled(run: Run, share: float = 0.4, reason: str = "power cap") -> None:
+    run.gpu("Q8_0", "short@c8", 1)["throttle"] = {reason: share}
+
+
+def foreign_process(run: Run, count: int = 2) -> None:
+    run.gpu("Q8_0", "short@c8", 1)
+    run.of("load", "Q8_0")[3].record["telemetry"]["gpu"] |= {"foreign_processes": count, "foreign_bytes": 3 * 10**9}
+
+
+def server_differs(run: Run, difference: str | None = "the server counts 1,280 generated tokens, the client 1,281",
+                   preemptions: int | None = 0) -> None:
+    run.of("load", "Q8_0")[3].record["result"]["server"] = {
+        "differences": [difference] if difference else [], "preemptions": preemptions}
 
 
 def few_blocks(run: Run) -> None:
@@ -115,10 +161,18 @@ def peak_memory(run: Run, reserved: float = 60e9) -> None:
 
 
 CASES: dict[str, tuple[Callable[[Run], None], str]] = {
+    "unfinished": (unfinished, "33 of 80 cells are stored: the run was interrupted"),
     "client_limited": (client_limited, "Q8_0, short@c1, block 0 is left out, invalid (client-limited): schedule lag"),
     "failed_requests": (failed_requests, "Q8_0 at short@c8: 7 of 200 requests failed"),
     "baseline_moved": (baseline_moved, "the baseline measured again came out faster than itself"),
     "clocks_moved": (clocks_moved, "the CPU's clock moved between 2,500 and 3,000 MHz at short@c8"),
+    "gpu_heat": (gpu_heat, "the GPU at short@c8 was at 55 degrees C for F16 (block 0) and at 75 for Q8_0 (block 1)"),
+    "gpu_throttled": (gpu_throttled, "Q8_0 at short@c8: the GPU's clocks were held back in 40% of the looks (power"),
+    "foreign_process": (foreign_process, "Q8_0 (block 1) at short@c8: 2 processes not of the engine, with 3.0 GB of "
+                                         "its memory, were on its GPU"),
+    "server_differs": (server_differs, "Q8_0 (block 1) at short@c8: the server counts 1,280 generated tokens"),
+    "preemptions": (lambda run: server_differs(run, None, 3),
+                    "Q8_0 (block 1) at short@c8: the engine took the KV cache from 3 running requests"),
     "few_blocks": (few_blocks, "fewer than 3 blocks"),
     "no_warmup": (no_warmup, "no request warms the engine up"),
     "one_load": (one_load, "speed was measured at 8 streams only"),
@@ -156,17 +210,71 @@ def test_told_where_it_holds_and_alone(key: str) -> None:
 
 @pytest.mark.parametrize("change", [
     lambda run: clocks_moved(run, 2_700.0),
+    lambda run: sm_clock(run, 1_850.0),
+    lambda run: gpu_heat(run, 9.0),
+    lambda run: gpu_throttled(run, 0.04),
+    lambda run: gpu_throttled(run, 1.0, "applications clocks"),
+    lambda run: foreign_process(run, 0),
+    lambda run: server_differs(run, None),
+    lambda run: server_differs(run, None, None),
+    lambda run: gpu_reserves(run),
     lambda run: prefix_cache(run, 0),
     lambda run: prefix_cache(run, 12),  # a begin mark in each of 40 prompts is no cache hit worth a word
     lambda run: prefix_cache(run, 100, shared_prefix=0.5),
     lambda run: calibration_overlap(run, 5),
     lambda run: unlike_sizes(run, 7_344_000),
     lambda run: peak_memory(run, 0),
-], ids=["clocks", "no cache", "begin mark", "shared prefix", "common phrase", "padding", "follows the weights"])
+], ids=["clocks", "SM clock", "warm", "a few looks", "set clocks", "alone", "agrees", "not told", "host memory",
+       "no cache", "begin mark", "shared prefix", "common phrase", "padding", "follows the weights"])
 def test_silent_just_below(change: Callable[[Run], None]) -> None:
     run = Run()
     change(run)
     assert run.warnings() == []
+
+
+def test_a_gpus_clock_is_told_and_its_block_is_marked_with_what_throttled_it() -> None:
+    run = Run()
+    sm_clock(run)
+    gpu_throttled(run, 0.03)
+    summary = run.summary()
+    (row,) = summary.warnings
+    assert row.key == "clocks_moved"
+    assert row.text == ("the GPU's SM clock at short@c8 was 1,500 MHz for Q8_0 (block 1) (power cap in 3% of the "
+                        "looks) and 1,900 MHz for F16 (block 0)")
+    mark = "the GPU's SM clock at short@c8 was 1,500 MHz for Q8_0 (power cap in 3% of the looks) and 1,900 MHz for F16"
+    assert [block.marks for block in summary.blocks] == [[], [mark], [], [], []]
+    assert f"- Block 1 is marked: {mark}.\n" in markdown.render(summary)
+    # Its figures stand.
+    assert summary.variants[1].speed.blocks == synthetic.BLOCKS
+
+
+def test_of_several_gpus_the_slowest_and_the_hottest_count() -> None:
+    run = Run()
+    synthetic.on_gpu(run.cells, gpus=2)
+    sm_clock(run)
+    gpu_heat(run)
+    assert {row.key for row in run.warnings()} == {"clocks_moved", "gpu_heat"}
+
+
+def test_a_block_is_marked_without_a_noise_floor_too() -> None:
+    run = Run()
+    run.cells = [cell for cell in run.cells if cell.record["key"]["variant"] != synthetic.AGAIN]
+    run.changes["noise_floor"] = False
+    foreign_process(run)
+    (block,) = run.summary().blocks
+    assert (block.block, block.drift.reason) == (1, "no noise floor was measured")
+    assert "2 processes not of the engine" in block.marks[0]
+    assert "is marked: Q8_0 at short@c8: 2 processes" in markdown.render(run.summary())
+
+
+def test_an_unfinished_run_leads_its_headline_with_it_and_recommends_nothing() -> None:
+    run = Run()
+    unfinished(run)
+    summary = run.summary()
+    assert summary.headline.sentence.startswith("Not finished (33 of 80 cells); ")
+    assert summary.recommendation.sentence == "No recommendation: the run is not finished (33 of 80 cells)."
+    assert summary.cells is not None
+    assert (summary.cells.stored, summary.cells.planned, summary.cells.finished) == (33, 80, False)
 
 
 def test_greedy_is_no_matter_where_answers_are_drawn_or_chosen() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from quantcheck.report.cells import CellIndex
+from quantcheck.report.gpu import clock_lines, foreign_lines, heat_lines, windows_at
+from quantcheck.report.row import NO_FLOOR
 from quantcheck.report.summary import BlockRow, Figure, Summary
 from quantcheck.stats import block_log_ratios, invalid_blocks, mean_by_block, pooled, trend_floor
 
@@ -95,31 +97,38 @@ def left_out(index: CellIndex, variant: str) -> dict[int, float]:
 
 
 def block_rows(index: CellIndex) -> list[BlockRow]:
-    """A row per block that the baseline was measured in; empty without loads or a noise floor."""
-    if not index.experiment.noise_floor:
-        return []
+    """A row per block that the baseline was measured in; without a noise floor only of blocks that are marked."""
     drifts = _drifts(index)
     measured = sorted({block for load in index.loads for block in index.load(index.baseline, load)})
     gone = {variant: left_out(index, variant) for variant in index.variants}
-    missing = Figure(reason="the baseline's second measurement is missing")
-    return [
+    floor = index.experiment.noise_floor
+    missing = Figure(reason="the baseline's second measurement is missing") if floor else NO_FLOOR
+    rows = [
         BlockRow(
             block=block,
             drift=Figure(value=drifts[block]) if block in drifts else missing,
             invalid_for=[variant for variant, blocks in gone.items() if block in blocks],
+            marks=_marks(index, block),
         )
         for block in measured
     ]
+    return [row for row in rows if floor or row.marks]
+
+
+def _marks(index: CellIndex, block: int) -> list[str]:
+    """What the variants of one block did not share, by the GPU's telemetry; nothing is left out for it."""
+    return [line for load in index.loads for find in (clock_lines, heat_lines, foreign_lines)
+            for line in find(load, windows_at(index, load, block))]
 
 
 def drift_lines(summary: Summary) -> list[str]:
-    """What to know of the blocks, one sentence each; empty when no drift was measured."""
+    """What to know of the blocks, one sentence each; empty when no drift was measured and no block is marked."""
     rows = [(row, row.drift.value) for row in summary.blocks if row.drift.value is not None]
-    if not rows:
-        return []
-    most = max(abs(drift) for _, drift in rows)
-    lines = [f"From a block's begin to its end {summary.experiment.baseline} changed by at most {np.expm1(most):.1%} "
-             f"({len(rows)} block{'' if len(rows) == 1 else 's'})."]
+    lines = []
+    if rows:
+        most = max(abs(drift) for _, drift in rows)
+        lines = [f"From a block's begin to its end {summary.experiment.baseline} changed by at most "
+                 f"{np.expm1(most):.1%} ({len(rows)} block{'' if len(rows) == 1 else 's'})."]
     lines += [f"Block {row.block} ({np.expm1(drift):+.1%}) is left out for {', '.join(row.invalid_for)}: the machine "
               "moved more than they differ." for row, drift in rows if row.invalid_for]
-    return lines
+    return lines + [f"Block {row.block} is marked: {'; '.join(row.marks)}." for row in summary.blocks if row.marks]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from quantcheck.report.requests import Requests, goodput, read_requests
 from quantcheck.spec.experiment import AGAIN, Experiment
 
-__all__ = ["Cell", "CellIndex", "Problem", "read_problems", "short_names"]
+__all__ = ["Cell", "CellIndex", "Problem", "planned_cells", "read_problems", "short_names"]
 
 
 class Cell(Protocol):
@@ -167,6 +167,14 @@ class CellIndex:
         slo = self.experiment.slo
         found = {} if slo is None else {b: goodput(r, slo) for b, r in self.requests(variant, load).items()}
         return {block: rate for block, rate in found.items() if rate is not None}
+
+
+def planned_cells(experiment: Experiment) -> set[tuple[str, str, str, int]]:
+    """(kind, variant, subject, block) of every cell that the experiment asks for, the baseline's twin's too."""
+    names = [*experiment.variants, *([experiment.baseline + AGAIN] if experiment.noise_floor else [])]
+    quality = {("quality", name, subject, 0) for name in names for subject in _planned_subjects(experiment)}
+    return quality | {("load", name, load, block) for name in names for load in _planned_loads(experiment)
+                      for block in range(experiment.blocks)}
 
 
 def _planned_loads(experiment: Experiment) -> list[str]:

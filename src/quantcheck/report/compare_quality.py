@@ -31,7 +31,7 @@ def run_quality_rows(
     # As the variant such a task still has its test, which holds at any look; as the baseline it has none.
     ended = {task for task in index.tasks if _ended(index.quality(index.baseline, task))}
     tasks = [_held_task(row, held, ENDED if row.task in ended else "") for row in rows]
-    corpora = [_held_corpus(row, held) for row in texts]
+    corpora = [_held_corpus(row, held, _divergence(index, row.corpus)) for row in texts]
     quality = quality_summary(index, variant, tasks, corpora)
     return _held_summary(quality, held, "tasks" if index.tasks else "perplexity"), tasks, corpora
 
@@ -85,8 +85,22 @@ def _held_task(row: TaskRow, held: Held, without_word: str) -> TaskRow:
     return row.model_copy(update=update)
 
 
-def _held_corpus(row: CorpusRow, held: Held) -> CorpusRow:
-    update: dict[str, Any] = {"kl_divergence": Figure(reason=FOREIGN), "top1_agreement": Figure(reason=FOREIGN)}
+def _divergence(index: CellIndex, corpus: str) -> str:
+    """Why the two divergences are not compared: each is against its own baseline, and they may be of two kinds."""
+    cells = index.quality(index.baseline, corpus), index.quality(index.variants[1], corpus)
+    kinds = [_kind(cell.record["result"]) for cell in cells if cell and cell.record["result"].get("kl_kind")]
+    if len(set(kinds)) < 2:
+        return FOREIGN
+    return f"two kinds of divergence: run A's is {kinds[0]}, run B's is {kinds[1]}"
+
+
+def _kind(result: Mapping[str, Any]) -> str:
+    top = result.get("kl_top")
+    return "over the full vocabulary" if top is None else f"a lower bound from the top {top} tokens"
+
+
+def _held_corpus(row: CorpusRow, held: Held, divergence: str) -> CorpusRow:
+    update: dict[str, Any] = {"kl_divergence": Figure(reason=divergence), "top1_agreement": Figure(reason=FOREIGN)}
     if reason := held.reason("perplexity"):
         update |= {"word": held.word, "reason": reason, "more_units": None}
         if held.hidden("perplexity"):

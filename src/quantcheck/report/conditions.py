@@ -10,7 +10,17 @@ from typing import Literal
 from quantcheck.report import figures
 from quantcheck.report.costs import usd, workload_of
 from quantcheck.report.headline import Facts
-from quantcheck.report.summary import CapacityRow, Condition, CorpusRow, CostRow, Figure, MemoryRow, TaskRow, VariantRow
+from quantcheck.report.summary import (
+    CapacityRow,
+    Condition,
+    CorpusRow,
+    CostRow,
+    Figure,
+    GpuMemoryRow,
+    MemoryRow,
+    TaskRow,
+    VariantRow,
+)
 
 __all__ = ["conditions", "is_asked"]
 
@@ -30,7 +40,7 @@ def conditions(facts: Facts, at: int) -> list[Condition]:
     """All conditions for the variant at place `at` of `facts.variants`; the baseline is asked none of quality or speed.
 
     Their `source` points into the summary, which holds the rows of `facts` under `variants`, `quality`, `corpora`,
-    `memory`, `capacity` and `costs`.
+    `memory`, `gpu_memory`, `capacity` and `costs`.
     """
     variant = facts.variants[at]
     found: list[Condition] = []
@@ -153,6 +163,11 @@ def _memory(facts: Facts, name: str) -> Iterator[Condition]:
     if budget is None:
         return
     asks = f"memory at most {budget:g} GB"
+    for i, gpu in enumerate(facts.gpu_memory):
+        if gpu.variant == name:
+            state, found, key = _on_gpu(gpu, budget * GIGA)
+            yield Condition(key="memory", asks=asks, found=found, state=state, source=f"/gpu_memory/{i}/{key}")
+            return
     at, row = next((i, row) for i, row in enumerate(facts.memory) if row.variant == name)
     key, figure = _footprint(row)
     source = f"/memory/{at}/{key}"
@@ -160,10 +175,31 @@ def _memory(facts: Facts, name: str) -> Iterator[Condition]:
         yield Condition(key="memory", asks=asks, found=f"n/a ({figure.reason})", state="open", source=source)
         return
     size = f"{figure.value / GIGA:.3g} GB {FOOTPRINTS[key]}"
-    state: State = "not met" if figure.value > budget * GIGA else "met"
+    state = "not met" if figure.value > budget * GIGA else "met"
     if key == "weights_bytes" and state == "met":
         state, size = "open", f"{size}; memory under load was not measured"
     yield Condition(key="memory", asks=asks, found=size, state=state, source=source)
+
+
+def _on_gpu(row: GpuMemoryRow, budget: float) -> tuple[State, str, str]:
+    """(state, what was found, its field), in bytes: by the footprint, else by what it must lie between.
+
+    What is in use holds a KV cache as large as the engine's setting allows, so it is at least what is needed; the
+    weights alone are less than that.
+    """
+    where = " of GPU memory" if row.gpus in (None, 1) else f" of memory on {row.gpus} GPUs together"
+    if (need := row.gpu_footprint_bytes.value) is not None:
+        found = f"{need / GIGA:.3g} GB{where}, with the KV cache that the measured load needs"
+        return "met" if need <= budget else "not met", found, "gpu_footprint_bytes"
+    used, weights = row.gpu_used_bytes.value, row.gpu_weights_bytes.value
+    if weights is not None and weights > budget:
+        return "not met", f"{weights / GIGA:.3g} GB{where}, the weights alone", "gpu_weights_bytes"
+    if used is None:
+        return "open", f"n/a ({row.gpu_used_bytes.reason})", "gpu_used_bytes"
+    found = f"{used / GIGA:.3g} GB{where}, all that is in use"
+    if used <= budget:
+        return "met", found, "gpu_used_bytes"
+    return "open", f"{found}; what it needs of that is not known: {row.gpu_footprint_bytes.reason}", "gpu_used_bytes"
 
 
 FOOTPRINTS = {
@@ -171,7 +207,7 @@ FOOTPRINTS = {
     "rss_bytes": "resident under load",
     "weights_bytes": "of weight files",
 }
-"""What a variant takes, best measure first; its weight files are only a lower bound."""
+"""What a variant takes where no GPU was told of, best measure first; its weight files are only a lower bound."""
 
 
 def _footprint(row: MemoryRow) -> tuple[str, Figure]:

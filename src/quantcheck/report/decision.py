@@ -81,6 +81,8 @@ def recommend(facts: Facts, decisions: Sequence[DecisionRow]) -> Recommendation:
     """The smallest variant to ship (the cheapest, when there is a price); plain words when there is none."""
     baseline = next(v.name for v in facts.variants if v.baseline)
     others = [v for _, v in facts.others]
+    if facts.unfinished is not None:
+        return _none(f"No recommendation: the run is not finished ({facts.unfinished}).")
     if not others:
         return _none(f"Nothing to recommend: {baseline} is the only variant.")
     if all(v.quality.basis == "none" for v in others):

@@ -7,9 +7,11 @@ from quantcheck.report import figures
 from quantcheck.report.cells import short_names
 from quantcheck.report.summary import (
     CapacityRow,
+    CellCount,
     Clause,
     CorpusRow,
     CostRow,
+    GpuMemoryRow,
     Headline,
     MemoryRow,
     Recommendation,
@@ -39,11 +41,20 @@ class Facts:
     memory: Sequence[MemoryRow] = ()
     capacity: Sequence[CapacityRow] = ()
     costs: Sequence[CostRow] = ()
+    gpu_memory: Sequence[GpuMemoryRow] = ()
+    cells: CellCount | None = None
     names: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         subjects = dict.fromkeys([*(r.task for r in self.tasks), *(r.corpus for r in self.corpora)])
         object.__setattr__(self, "names", short_names(subjects))
+
+    @property
+    def unfinished(self) -> str | None:
+        """How much of an unfinished run there is; None for a finished one."""
+        if self.cells is None or self.cells.finished:
+            return None
+        return f"{self.cells.stored} of {self.cells.planned} cells"
 
     @property
     def others(self) -> list[tuple[int, VariantRow]]:
@@ -52,7 +63,7 @@ class Facts:
 
 def make_headline(facts: Facts, recommendation: Recommendation) -> Headline:
     """Up to one detailed part (the recommended variant, else the only one), then the others grouped by word."""
-    parts: list[list[Clause]] = []
+    parts = _unfinished(facts)
     chosen, others = recommendation.variant, facts.others
     if chosen is None and len(others) == 1:
         chosen = others[0][1].name
@@ -76,6 +87,12 @@ def make_headline(facts: Facts, recommendation: Recommendation) -> Headline:
     return _sentence(parts)
 
 
+def _unfinished(facts: Facts) -> list[list[Clause]]:
+    if facts.unfinished is None:
+        return []
+    return [[Clause(text=f"Not finished ({facts.unfinished})", variant=None, source="/cells/stored")]]
+
+
 def _without_quality(facts: Facts) -> Headline:
     """Size and speed of every variant, and once why there is no more."""
     parts = [_size_and_speed(i, v, facts) for i, v in facts.others]
@@ -84,7 +101,7 @@ def _without_quality(facts: Facts) -> Headline:
     at, first = facts.others[0]
     text = f"quality n/a ({first.quality.reason})"
     parts.append([Clause(text=text, variant=None, source=f"/variants/{at}/quality/reason")])
-    return _sentence(parts)
+    return _sentence([*_unfinished(facts), *parts])
 
 
 def _sentence(parts: list[list[Clause]]) -> Headline:

@@ -11,10 +11,13 @@ from quantcheck.report.capacity import CAPACITY_WORDS, capacity_grid
 from quantcheck.report.costs import cost_grid, cost_notes
 from quantcheck.report.decision import decision_grid
 from quantcheck.report.degradation import DEGRADATION_WORDS, degradation_grid
+from quantcheck.report.energy import ENERGY, energy_grid
 from quantcheck.report.frontiers import FRONTIER_WORDS, frontier_grid
+from quantcheck.report.gpu_memory import GPU_MEMORY_WORDS, gpu_memory_grid
 from quantcheck.report.grids import Grid, Item
 from quantcheck.report.means import mean_grid
 from quantcheck.report.prose import environment_pairs, flat, reading_guide
+from quantcheck.report.quality import kl_label
 from quantcheck.report.roofline_grid import ROOFLINE_WORDS, roofline_grid
 from quantcheck.report.slices import slice_grid, slice_words
 from quantcheck.report.speed import THROUGHPUT
@@ -44,11 +47,13 @@ def render(summary: Summary) -> str:
         *_slices(summary),
         *_speed(summary),
         *_roofline(summary),
+        *_energy(summary),
         *_costs(summary),
         *_frontiers(summary),
         "## Memory",
         table(grids.memory_grid(summary)),
         _definitions(["weights_bytes", "rss_bytes", "pss_bytes", "kv_cache_bytes"]),
+        *_gpu_memory(summary),
         *_noise(summary),
         "## Environment",
         pairs(environment_pairs(summary.environment)) or "n/a (not recorded)",
@@ -78,6 +83,11 @@ def _quality(summary: Summary) -> list[str]:
         parts += ["## Perplexity and divergence", table(grids.corpus_grid(summary))]
         parts.append(f"Sliding window, context {context} tokens, stride {stride}. " + _definitions(
             ["perplexity", "kl_divergence", "top1_agreement"]))  # fmt: skip
+        if any(row.kl_top is not None for row in summary.corpora):
+            parts.append(
+                f"{kl_label(summary.corpora)}: the engine tells the likeliest tokens only, so that the column KL holds "
+                "the divergence after all others were merged into one, which never exceeds the full one."
+            )
     return parts
 
 
@@ -127,6 +137,16 @@ def _roofline(summary: Summary) -> list[str]:
         return []
     return ["## Why: the roofline", bullets([f"{row.workload}: {row.sentence}" for row in summary.explanations]),
             table(roofline_grid(summary)), ROOFLINE_WORDS]
+
+
+def _energy(summary: Summary) -> list[str]:
+    if not summary.energy:
+        return []
+    return ["## Energy", table(energy_grid(summary)), _definitions([ENERGY, "power_w"])]
+
+
+def _gpu_memory(summary: Summary) -> list[str]:
+    return ["### On the GPU", table(gpu_memory_grid(summary)), GPU_MEMORY_WORDS] if summary.gpu_memory else []
 
 
 def _noise(summary: Summary) -> list[str]:

@@ -1,5 +1,6 @@
 """Quality rows: tasks paired by item, corpora paired by token."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from quantcheck.stats import (
     token_units,
 )
 
-__all__ = ["corpus_rows", "figure", "task_rows"]
+__all__ = ["corpus_rows", "figure", "kl_label", "task_rows"]
 
 BASELINE = "is the baseline"
 
@@ -155,6 +156,12 @@ def corpus_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> lis
     return [_corpus_row(index, variant, corpus, floors.get(corpus)) for corpus in index.corpora]
 
 
+def kl_label(rows: Sequence[CorpusRow]) -> str:
+    """What the divergences of `rows` are: over the full vocabulary, or lower bounds and of what."""
+    tops = sorted({row.kl_top for row in rows if row.kl_top is not None})
+    return f"KL (lower bound, top {', '.join(map(str, tops))})" if tops else "KL divergence"
+
+
 def _corpus_row(index: CellIndex, variant: str, corpus: str, floor: float | None) -> CorpusRow:
     ours, theirs = index.quality(index.baseline, corpus), index.quality(variant, corpus)
     if theirs is None:
@@ -178,6 +185,7 @@ def _corpus_row(index: CellIndex, variant: str, corpus: str, floor: float | None
         "stride": result.get("stride"),
         "perplexity": figure(perplexity(nll, units)),
         "word": None,
+        "kl_top": result.get("kl_top"),
     }
     if variant == index.baseline:
         same = missing_figure(BASELINE)

@@ -101,6 +101,8 @@ class CorpusRow(Row):
     more_units: int | None = None
     reason: str | None = None
     noise: Figure = Field(NO_FLOOR, description="the baseline's ratio against itself")
+    kl_top: int | None = Field(
+        None, description="kl_divergence is a lower bound, from so many likeliest tokens; null: over all tokens")
 
 
 class SliceRow(Row):

@@ -20,7 +20,9 @@ class Requests:
     """n requests of all phases; times in s after the window's begin, NaN where there is none.
 
     `own`: those of the window; measured, and not cut off as warm. `due`: when an open loop meant to send them, in a
-    closed loop when they were sent. `window_s` is None where a cell does not say how long its window was.
+    closed loop when they were sent. `end`: when the last token came, of a request that failed when it was given up
+    (inf: not told). `prompt`: tokens, 0 where not known. `window_s` is None where a cell does not say how long its
+    window was.
     """
 
     request: npt.NDArray[np.int64]
@@ -30,6 +32,8 @@ class Requests:
     sent: FloatArray
     first: FloatArray
     last: FloatArray
+    end: FloatArray
+    prompt: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int64]
     window_s: float | None
 
@@ -41,6 +45,7 @@ def read_requests(result: Mapping[str, Any], table: Mapping[str, npt.NDArray[Any
     own = np.ones(len(ok), np.bool_)
     if "phase" in table:  # warm-up and tail requests keep the streams busy, they are not measured
         own &= np.asarray(table["phase"]).astype(str) == "measured"
+    end = np.where(ok, last, np.asarray(table["end_s"], np.float64) if "end_s" in table else np.inf)
     open_loop = result.get("rate") is not None
     if open_loop:
         due = np.asarray(table["due_s"], dtype=np.float64)
@@ -49,10 +54,10 @@ def read_requests(result: Mapping[str, Any], table: Mapping[str, npt.NDArray[Any
     else:
         due = sent
         # Those that were cut as warm ended before the window's begin, which is 0.
-        left = np.where(ok, last, np.asarray(table["end_s"], dtype=np.float64) if "end_s" in table else np.inf)
-        own &= left >= 0
+        own &= end >= 0
     return Requests(
-        np.asarray(table["request"], np.int64), own, ok, due, sent, first, last,
+        np.asarray(table["request"], np.int64), own, ok, due, sent, first, last, end,
+        np.asarray(table["prompt_tokens"], np.int64) if "prompt_tokens" in table else np.zeros(len(ok), np.int64),
         np.asarray(table["output_tokens"], np.int64), result.get("window_s"),
     )  # fmt: skip
 

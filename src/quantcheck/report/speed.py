@@ -36,10 +36,12 @@ __all__ = [
     "SPEED_METRICS",
     "THROUGHPUT",
     "load_row",
+    "mean_row",
     "mean_rows",
     "memory_row",
     "ratio_figure",
     "speed_metrics",
+    "speed_row",
     "speed_rows",
     "speed_summary",
 ]
@@ -62,10 +64,11 @@ def speed_metrics(index: CellIndex) -> list[str]:
 
 def speed_rows(index: CellIndex, variant: str) -> list[SpeedRow]:
     """A row per load and metric for one variant; the baseline's own rows have no ratio."""
-    return [_speed_row(index, variant, load, key) for load in index.loads for key in speed_metrics(index)]
+    return [speed_row(index, variant, load, key) for load in index.loads for key in speed_metrics(index)]
 
 
-def _speed_row(index: CellIndex, variant: str, load: str, key: str) -> SpeedRow:
+def speed_row(index: CellIndex, variant: str, load: str, key: str) -> SpeedRow:
+    """One metric at one load; whatever the metric, its better direction is called `faster`."""
     values = figures_by_block(index, variant, load, key)
     fields: dict[str, Any] = {"load": load, "metric": key, "variant": variant, "blocks": len(values)}
     if not values:

@@ -70,6 +70,7 @@ class BlockRow(Row):
     block: int
     drift: Figure = Field(description="a natural logarithm: 0.01 is 1%; null when the twin was not measured")
     invalid_for: list[str] = Field(description="variants whose effect the drift exceeds; left out of their figures")
+    marks: list[str] = Field([], description="what the GPU's telemetry says against its figures, which stand")
 
 
 class CapacityRow(Row):

@@ -1,4 +1,4 @@
-"""A finished run, read back from its results folder: what a report, a comparison or a gate is made from."""
+"""A run, read back from its results folder: what a report, a comparison or a gate is made from."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from quantcheck.errors import SpecError, StoreError
-from quantcheck.report.cells import CellIndex, read_problems
+from quantcheck.report.cells import CellIndex, planned_cells, read_problems
 from quantcheck.report.summary import Summary
 from quantcheck.report.view import build_summary
 from quantcheck.spec.experiment import Experiment
@@ -20,21 +20,25 @@ __all__ = ["StoredRun", "environment_of", "read_run"]
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One results folder; `document` is its experiment.json, `cells` are those that its last run reported."""
+    """One results folder; `document` is its experiment.json, `cells` are those that its last run reported.
+
+    `finished`: whether that run came to its end; else `cells` are what there is of it.
+    """
 
     store: Store
     document: Mapping[str, Any]
     experiment: Experiment
     cells: tuple[Cell, ...]
+    finished: bool = True
 
     @property
     def artifacts(self) -> dict[str, dict[str, Any]]:
-        """Every variant's recipe."""
-        found: dict[str, dict[str, Any]] = self.document["artifacts"]
+        """Every variant's recipe; none where an unfinished run did not note them."""
+        found: dict[str, dict[str, Any]] = self.document.get("artifacts", {})
         return found
 
     @property
-    def problems(self) -> list[dict[str, str]]:
+    def problems(self) -> list[dict[str, Any]]:
         return list(self.document.get("problems", []))
 
     @cached_property
@@ -60,27 +64,60 @@ class StoredRun:
     def summary(self) -> Summary:
         """The view model of the whole run."""
         return build_summary(self.experiment, self.cells, self.artifacts, environment_of(self.document),
-                             self.problems, self.document.get("overlaps", []))
+                             self.problems, self.document.get("overlaps", []), finished=self.finished)
 
 
-def read_run(store: Store) -> StoredRun:
-    """The last finished run in `store`; `StoreError` when there is none, or this version cannot read it."""
+def read_run(store: Store, *, unfinished: bool = False) -> StoredRun:
+    """The last run in `store`, which must have come to its end unless `unfinished` allows for one that did not.
+
+    Raises `StoreError` when there is none, when no cell of it is stored, or when this version cannot read it.
+    """
     if not (store.root / "experiment.json").is_file():
         raise StoreError(f"{store.root}: not a results folder (no experiment.json); give the folder that a run wrote")
     document = store.read_document("experiment.json") or {}
-    if not document.get("artifacts"):
-        raise StoreError(f"{store.root}: no finished run is stored here; start one with `quantcheck run`")
+    finished = "cells" in document
+    if not finished and not unfinished:
+        raise StoreError(f"{store.root}: no finished run is stored here; start one, or go on, with `quantcheck run`")
     try:
         experiment = Experiment.model_validate(document.get("experiment"))
     except ValidationError as error:
         raise StoreError(f"{store.root / 'experiment.json'}: holds no experiment that this version reads "
                          f"({error.error_count()} problems); run the experiment again") from error
-    return StoredRun(store, document, experiment, tuple(_current(store, document["cells"])))
+    if finished:
+        return StoredRun(store, document, experiment, tuple(_named(store, document["cells"])))
+    problems: list[dict[str, Any]] = []
+    if "planned" in document:
+        cells = _named(store, document["planned"])
+    else:
+        cells, problems = _asked_for(store, experiment)
+    if not cells:
+        raise StoreError(f"{store.root}: no cell of this run is stored yet; go on with `quantcheck run`")
+    return StoredRun(store, {**document, "problems": problems}, experiment, tuple(cells), finished=False)
 
 
-def _current(store: Store, ids: Iterable[str]) -> list[Cell]:
-    reported = set(ids)
-    return [cell for cell in store.cells() if cell.folder.name in reported]
+def _named(store: Store, ids: Iterable[str]) -> list[Cell]:
+    wanted = set(ids)
+    return [cell for cell in store.cells() if cell.folder.name in wanted]
+
+
+def _asked_for(store: Store, experiment: Experiment) -> tuple[list[Cell], list[dict[str, Any]]]:
+    """The cells that the experiment asks for, where a run did not note which are its own; and what is to be told of it.
+
+    Of two cells in one place neither is taken: they were measured under other settings, and nothing says which are
+    today's.
+    """
+    planned = planned_cells(experiment)
+    places: dict[tuple[str, str, str, int], list[Cell]] = {}
+    for cell in store.cells():
+        key = cell.key
+        if (place := (key.kind, key.variant, key.subject, key.block)) in planned:
+            places.setdefault(place, []).append(cell)
+    problems: list[dict[str, Any]] = [{"reason": "the run did not note which cells are its own: they were found by "
+                                                 "name, and may be of an earlier experiment in this folder"}]
+    problems += [{"variant": variant, "subject": subject, "block": block, "reason":
+                  "several cells are stored for this, and nothing says which is the experiment's"}
+                 for (_, variant, subject, block), cells in places.items() if len(cells) > 1]
+    return [cells[0] for cells in places.values() if len(cells) == 1], problems
 
 
 def environment_of(document: Mapping[str, Any]) -> dict[str, Any]:

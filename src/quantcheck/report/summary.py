@@ -14,6 +14,7 @@ from quantcheck.report.decision_rows import (
     DecisionRow,
     FrontierRow,
 )
+from quantcheck.report.gpu_rows import EnergyRow, EnergyWord, GpuMemoryRow
 from quantcheck.report.quality_rows import (
     CorpusRow,
     NoiseRow,
@@ -51,6 +52,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "BlockRow",
     "CapacityRow",
+    "CellCount",
     "Clause",
     "Condition",
     "CorpusRow",
@@ -59,10 +61,13 @@ __all__ = [
     "DecisionRow",
     "DecisionWord",
     "DegradationRow",
+    "EnergyRow",
+    "EnergyWord",
     "ExperimentInfo",
     "ExplanationRow",
     "Figure",
     "FrontierRow",
+    "GpuMemoryRow",
     "Headline",
     "LoadRow",
     "MeanSpeedRow",
@@ -138,6 +143,14 @@ class NotMeasured(Row):
     reason: str
 
 
+class CellCount(Row):
+    """How much of the experiment was measured; `finished` is false for a run that was interrupted or still goes on."""
+
+    stored: int
+    planned: int
+    finished: bool
+
+
 class ExperimentInfo(Row):
     name: str
     model: str
@@ -169,6 +182,9 @@ class Summary(Row):
     blocks: list[BlockRow] = Field([])
     capacity: list[CapacityRow] = Field([])
     degradation: list[DegradationRow] = Field([])
+    energy: list[EnergyRow] = Field([], description="empty where no GPU was told of, as is `gpu_memory`")
+    gpu_memory: list[GpuMemoryRow] = Field([])
+    cells: CellCount | None = Field(None, description="null in summaries of older versions")
     environment: dict[str, Any]
     settings: dict[str, Any]
     artifacts: dict[str, dict[str, Any]]

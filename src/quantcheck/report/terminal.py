@@ -16,9 +16,12 @@ from quantcheck.report.blocks import drift_lines
 from quantcheck.report.capacity import capacity_grid
 from quantcheck.report.costs import cost_grid, cost_notes
 from quantcheck.report.decision import decision_grid
+from quantcheck.report.energy import energy_lines
 from quantcheck.report.frontiers import frontier_lines
+from quantcheck.report.gpu_memory import gpu_memory_grid
 from quantcheck.report.grids import Grid, Item
 from quantcheck.report.prose import machine_words, noise_lines, reading_guide
+from quantcheck.report.quality import kl_label
 from quantcheck.report.roofline_grid import shown_explanations
 from quantcheck.report.slices import MOST_SHOWN, found, slice_grid
 from quantcheck.report.summary import Summary
@@ -103,13 +106,16 @@ class _Page:
         if summary.quality:
             self._matrix("Quality by task (change of accuracy, -lost +gained items)", matrices.task_matrix, summary)
         if summary.corpora:
-            self._matrix("Perplexity (ratio, KL divergence in nats)", matrices.corpus_matrix, summary)
+            title = f"Perplexity (ratio, {kl_label(summary.corpora)} in nats)"
+            self._matrix(title, matrices.corpus_matrix, summary)
         if found(summary):
             self.section("Exploratory: where it broke (q <= 0.05, no verdict)", slice_grid(summary, MOST_SHOWN))
         if summary.speed:
             self._matrix("Speed by load (ratio of output throughput, 95% CI)", matrices.speed_matrix, summary)
         if lines := shown_explanations(summary):
             self._list("Why", lines)
+        if lines := energy_lines(summary):
+            self._list("Energy per output token", lines)
         if summary.capacity:
             self.section("Highest load that meets the SLO", capacity_grid(summary))
         if any(row.invalid_for for row in summary.blocks):
@@ -120,6 +126,8 @@ class _Page:
         if lines := frontier_lines(summary):
             self._list("Pareto frontiers", lines)
         self.section("Memory", grids.memory_grid(summary))
+        if summary.gpu_memory:
+            self.section("On the GPU", gpu_memory_grid(summary))
         if summary.noise_floor:
             self._list(f"Noise floor: {about.baseline} against itself", noise_lines(summary))
         machine = machine_words(summary.environment)

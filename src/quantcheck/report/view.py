@@ -7,20 +7,25 @@ from typing import Any
 from quantcheck.metrics import METRICS
 from quantcheck.report.blocks import block_rows
 from quantcheck.report.capacity import capacity_rows
-from quantcheck.report.cells import Cell, CellIndex, read_problems
+from quantcheck.report.cells import Cell, CellIndex, planned_cells, read_problems
 from quantcheck.report.costs import cost_rows
 from quantcheck.report.decision import decision_rows, recommend
 from quantcheck.report.degradation import degradation_rows
+from quantcheck.report.energy import energy_rows
 from quantcheck.report.frontiers import frontier_rows
+from quantcheck.report.gpu import NO_TELEMETRY, has_gpu
+from quantcheck.report.gpu_memory import gpu_memory_rows
 from quantcheck.report.headline import Facts, make_headline
 from quantcheck.report.noise import noise_floors, noise_rows, with_noise
 from quantcheck.report.overall import quality_summary
+from quantcheck.report.pattern import Seen
 from quantcheck.report.quality import corpus_rows, task_rows
 from quantcheck.report.roofline import roofline, roofline_missing
 from quantcheck.report.schema import summary_schema
 from quantcheck.report.slices import slice_rows
 from quantcheck.report.speed import load_row, mean_rows, memory_row, speed_rows, speed_summary
 from quantcheck.report.summary import (
+    CellCount,
     CorpusRow,
     ExperimentInfo,
     Figure,
@@ -30,7 +35,7 @@ from quantcheck.report.summary import (
     Summary,
     VariantRow,
 )
-from quantcheck.report.warnings import Seen, warning_rows
+from quantcheck.report.warnings import warning_rows
 from quantcheck.spec.experiment import Experiment
 
 __all__ = ["Summary", "build_summary", "summary_schema"]
@@ -43,14 +48,18 @@ def build_summary(
     environment: Mapping[str, Any],
     problems: Iterable[Mapping[str, Any] | str],
     overlaps: Iterable[Mapping[str, Any]] = (),
+    *,
+    finished: bool = True,
 ) -> Summary:
     """Everything a report says about one experiment.
 
     `artifacts` maps a variant to its recipe; `problems` are sentences, or mappings with `reason` and any of
     `variant`, `subject`, `block`; `overlaps` is what was found of the suites in calibration texts
     (`quality.overlap`). Cells, artifacts and problems may be missing: what they would have shown is then null with a
-    reason.
+    reason. `finished`: whether the run came to its end; of one that did not nothing is recommended.
     """
+    cells = list(cells)
+    count = CellCount(stored=len(cells), planned=len(planned_cells(experiment)), finished=finished)
     index = CellIndex(experiment, cells, read_problems(problems))
     noise = noise_rows(index)
     task_floors, corpus_floors = noise_floors(noise)
@@ -65,11 +74,13 @@ def build_summary(
     loads = [load_row(index, name, load) for load in index.loads for name in index.variants]
     memory = [memory_row(index, name, artifacts.get(name, {}).get("bytes")) for name in index.variants]
     speed = [row for name in index.variants for row in speed_rows(index, name)]
+    gpu_memory = gpu_memory_rows(index)
     capacity = capacity_rows(index)
     costs = cost_rows(index, capacity, artifacts)
     facts = Facts(
         variants, tasks, corpora, index.loads, experiment.policy.margin.throughput_ratio,
         policy=experiment.policy, slo=experiment.slo, memory=memory, capacity=capacity, costs=costs,
+        gpu_memory=gpu_memory, cells=count,
     )  # fmt: skip
     decisions = decision_rows(facts)
     roofs, explanations = roofline(index, artifacts, environment, speed)
@@ -91,6 +102,9 @@ def build_summary(
         blocks=block_rows(index),
         capacity=capacity,
         degradation=degradation_rows(index),
+        energy=energy_rows(index),
+        gpu_memory=gpu_memory,
+        cells=count,
         loads=loads,
         memory=memory,
         noise_floor=noise,
@@ -106,8 +120,9 @@ def build_summary(
         metrics={key: asdict(metric) for key, metric in METRICS.items()},
         warnings=warning_rows(Seen(
             index, tasks, loads, memory, speed_summary(index, index.again).word, artifacts, list(overlaps),
+            count,
         )),
-        not_measured=_not_measured(index, roofline_missing(index, artifacts, environment)),
+        not_measured=_not_measured(index, environment, roofline_missing(index, artifacts, environment)),
     )
 
 
@@ -192,7 +207,7 @@ def _settings(index: CellIndex) -> dict[str, Any]:
     }
 
 
-def _not_measured(index: CellIndex, no_roofline: str | None) -> list[NotMeasured]:
+def _not_measured(index: CellIndex, environment: Mapping[str, Any], no_roofline: str | None) -> list[NotMeasured]:
     experiment = index.experiment
     found: list[NotMeasured] = []
     if experiment.load is None:
@@ -201,6 +216,8 @@ def _not_measured(index: CellIndex, no_roofline: str | None) -> list[NotMeasured
         found.append(NotMeasured(what="quality", reason="no quality in the experiment"))
     if not experiment.noise_floor:
         found.append(NotMeasured(what="noise floor", reason="turned off in the experiment"))
+    if index.loads and environment.get("gpus") and not has_gpu(index) and index.experiment.engine.kind == "vllm":
+        found.append(NotMeasured(what="energy and GPU memory", reason=NO_TELEMETRY))
     explained = set()
     names = index.variants + ([index.again] if experiment.noise_floor else [])
     for name in names:
@@ -216,12 +233,15 @@ def _not_measured(index: CellIndex, no_roofline: str | None) -> list[NotMeasured
             what = "everything" if everything else ", ".join(missing)
             found.append(NotMeasured(what=f"{name}: {what}", reason=reason))
             explained.add((name, reason))
+        partly: dict[tuple[int, str], list[str]] = {}
         for subject, blocks in short.items():
             if blocks:
-                what = f"{name}: {experiment.blocks - blocks} of {experiment.blocks} blocks of {subject}"
-                reason = index.missing(name, subject)
-                found.append(NotMeasured(what=what, reason=reason))
-                explained.add((name, reason))
+                partly.setdefault((blocks, index.missing(name, subject)), []).append(subject)
+        for (blocks, reason), missing in partly.items():
+            loads = "every load" if len(missing) == len(index.loads) > 1 else ", ".join(missing)
+            what = f"{name}: {experiment.blocks - blocks} of {experiment.blocks} blocks of {loads}"
+            found.append(NotMeasured(what=what, reason=reason))
+            explained.add((name, reason))
     found += [
         NotMeasured(what=problem.what, reason=problem.reason)
         for problem in index.problems

@@ -1,15 +1,16 @@
 """Anti-patterns: what makes a comparison worth less than it looks, found in what was measured. One table."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
 from quantcheck.report import figures
-from quantcheck.report.cells import CellIndex, short_names
-from quantcheck.report.summary import LoadRow, MemoryRow, SpeedWord, TaskRow, WarningRow
+from quantcheck.report.cells import short_names
+from quantcheck.report.gpu import clock_lines, has_gpu, windows_at
+from quantcheck.report.gpu_warnings import GPU_PATTERNS
+from quantcheck.report.pattern import Pattern, Seen
+from quantcheck.report.summary import WarningRow
 from quantcheck.stats import items_for_noninferiority, minimum_detectable_difference
 
-__all__ = ["PATTERNS", "Pattern", "Seen", "warning_rows"]
+__all__ = ["PATTERNS", "warning_rows"]
 
 OVERLAP_SHARE = 0.01
 """Of a task's items, or of a corpus's runs of words: one in a hundred may be a common phrase."""
@@ -20,36 +21,6 @@ SIZE_RATIO = 1.01
 SAVED = 0.2
 """Of the baseline's resident memory: a saving of weights from here on should be seen in it."""
 SEEN_OF_SAVED = 0.25
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the conditions look at; `overlaps` is what `quality.overlap` found, `twin` the noise floor's word."""
-
-    index: CellIndex
-    tasks: Sequence[TaskRow] = ()
-    loads: Sequence[LoadRow] = ()
-    memory: Sequence[MemoryRow] = ()
-    twin: SpeedWord | None = None
-    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    overlaps: Sequence[Mapping[str, Any]] = ()
-
-    @property
-    def results(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-        """(variant, load, cell record) of every load cell, the baseline's twin's too."""
-        for variant in [*self.index.variants, self.index.again]:
-            for load in self.index.loads:
-                for cell in self.index.load(variant, load).values():
-                    yield variant, load, cell.record
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """`find` gives one sentence for every place where the condition holds; a report shows the first, and how many."""
-
-    key: str
-    find: Callable[[Seen], Iterator[str]]
-    remedy: str
 
 
 def warning_rows(seen: Seen) -> list[WarningRow]:
@@ -83,12 +54,13 @@ def _twin_moved(seen: Seen) -> Iterator[str]:
 
 
 def _clocks(seen: Seen) -> Iterator[str]:
-    for key, name in (("cpu_mhz", "CPU"), ("gpu_mhz", "GPU")):
-        for load in seen.index.loads:
-            told = [record.get("telemetry", {}).get(key) for _, at, record in seen.results if at == load]
-            medians = [float(clock["median"]) for clock in told if clock]
-            if medians and max(medians) > CLOCK_RATIO * min(medians):
-                yield f"the {name}'s clock moved between {min(medians):,.0f} and {max(medians):,.0f} MHz at {load}"
+    for load in seen.index.loads:
+        told = [record.get("telemetry", {}).get("cpu_mhz") for _, _, record in windows_at(seen.index, load)]
+        medians = [float(clock["median"]) for clock in told if clock]
+        if medians and max(medians) > CLOCK_RATIO * min(medians):
+            yield f"the CPU's clock moved between {min(medians):,.0f} and {max(medians):,.0f} MHz at {load}"
+    for load in seen.index.loads:
+        yield from clock_lines(load, windows_at(seen.index, load))
 
 
 def _few_blocks(seen: Seen) -> Iterator[str]:
@@ -118,8 +90,10 @@ def _prefix_cache(seen: Seen) -> Iterator[str]:
     random = {point.subject for point in (load.points() if load else ())
               if point.workload.prompt_tokens is not None and not point.workload.shared_prefix}
     for subject in seen.index.loads:
+        if subject not in random:
+            continue
         counts = [(record["result"].get("token_counts", {}).get("prompt_cached"), record["result"].get("prompt_tokens"))
-                  for _, at, record in seen.results if at == subject and at in random]
+                  for _, _, record in windows_at(seen.index, subject)]
         cached, sent = sum(c or 0 for c, _ in counts), sum(s or 0 for c, s in counts if c is not None)
         if sent and cached > CACHED_SHARE * sent:
             yield (f"{cached / sent:.0%} of the random prompts' tokens at {subject} came from a prefix cache: "
@@ -185,6 +159,8 @@ def _greedy(seen: Seen) -> Iterator[str]:
 
 def _peak_memory(seen: Seen) -> Iterator[str]:
     base = next((row for row in seen.memory if row.variant == seen.index.baseline), None)
+    if has_gpu(seen.index):  # the weights are not in the host's memory
+        return
     if base is None or base.rss_bytes.value is None or base.weights_bytes.value is None:
         return
     for row in seen.memory:
@@ -197,11 +173,19 @@ def _peak_memory(seen: Seen) -> Iterator[str]:
                    "reserves, not what the variant needs")
 
 
+def _unfinished(seen: Seen) -> Iterator[str]:
+    if not seen.cells.finished:
+        yield (f"{seen.cells.stored} of {seen.cells.planned} cells are stored: the run was interrupted, or still goes "
+               "on, and every word rests on those alone")
+
+
 PATTERNS: tuple[Pattern, ...] = (
+    Pattern("unfinished", _unfinished, "run the experiment again: it goes on where it stopped"),
     Pattern("client_limited", _client_limited, "use fewer streams, or give the client more free cores"),
     Pattern("failed_requests", _failed, "lower the load, or find the cause in logs/"),
     Pattern("baseline_moved", _twin_moved, "end other programs and measure again, with more blocks"),
     Pattern("clocks_moved", _clocks, "fix the clocks or cool the machine, and measure again"),
+    *GPU_PATTERNS,
     Pattern("few_blocks", _few_blocks, "give blocks: 5 or more"),
     Pattern("no_warmup", _no_warmup, "give load.warmup_requests: 1 or more"),
     Pattern("one_load", _one_load, "add others to load.concurrency, such as [1, 8, 32]"),
