@@ -1,11 +1,8 @@
-"""The scorer over HTTP against a small server that answers like vLLM from known logits, honest and faulty."""
+"""The scorer over HTTP against a small server that answers like vLLM from known logits."""
 
-import json
 import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,7 @@ from quantcheck.engines.base import Endpoint
 from quantcheck.engines.scorer import Seeded
 from quantcheck.engines.served_scorer import ServedScorer
 from quantcheck.errors import EngineError, ModelError, SpecError
+from tests.engines.completions import Server
 
 VOCABULARY, CONTEXT, END = 50, 32, 7
 BIGRAMS = np.random.default_rng(0).normal(0, 2, (VOCABULARY, VOCABULARY))
@@ -23,88 +21,9 @@ BIGRAMS = np.random.default_rng(0).normal(0, 2, (VOCABULARY, VOCABULARY))
 LOGPROBS = log_softmax(BIGRAMS, axis=1)
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.fault = ""
-        self.refusals = 0
-        self.bodies: list[dict[str, Any]] = []
-        self.lock = threading.Lock()
-        self.busy = self.busiest = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        with self.server.lock:
-            self.server.bodies.append(body)
-            self.server.busy += 1
-            self.server.busiest = max(self.server.busiest, self.server.busy)
-            refused = self.server.refusals > 0
-            self.server.refusals -= refused
-        fault = self.server.fault
-        if fault == "hang":
-            time.sleep(1.0)
-        status, data = 200, b"not json" if fault == "text" else json.dumps(answer(body, fault)).encode()
-        if refused or fault == "500":
-            status, data = (503, b"busy") if refused else (500, b"EngineCore\n died")
-        with self.server.lock:
-            self.server.busy -= 1
-        try:
-            self.send_response(status)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-        except OSError:
-            pass  # the client had a deadline
-
-
-def answer(body: dict[str, Any], fault: str) -> dict[str, Any]:
-    prompt: list[int] = body["prompt"]
-    seen = [0, *prompt] if fault == "bos" else prompt
-    entries: list[dict[str, Any] | None] = [None]
-    for before, token in pairwise(seen):
-        row = LOGPROBS[before]
-        top = np.argsort(-row)[: body.get("prompt_logprobs", 0)]
-        entries.append({str(t): {"logprob": row[t], "rank": int((row > row[t]).sum()) + 1} for t in [token, *top]})
-    written: list[int] = []
-    while len(written) < body["max_tokens"]:
-        written.append(int(LOGPROBS[(seen + written)[-1]].argmax()))
-        if written[-1] in body.get("stop_token_ids", []):
-            break
-    if fault == "short":
-        entries = entries[:-1]
-    if fault == "shifted":
-        entries = [None, *entries[2:], entries[1]]
-    if fault == "zero":
-        entries = [entry and {name: {"logprob": 0.0 if name == str(token) else -30.0} for name in entry}
-                   for token, entry in zip(seen, entries, strict=True)]
-    if fault == "few":
-        entries = [entry and dict(list(entry.items())[:3]) for entry in entries]
-    if fault == "positive":
-        entries = [entry and {name: {"logprob": 1.0} for name in entry} for entry in entries]
-    if fault == "raw logits":
-        entries = [entry and {name: {"logprob": -0.01} for name in entry} for entry in entries]
-    choice: dict[str, Any] = {"text": "?", "prompt_logprobs": None if fault == "ignores" else entries}
-    if fault != "no ids":
-        choice["token_ids"] = written
-    return {"choices": [choice], "usage": {"prompt_tokens": len(seen)}}
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as found:
+    with Server(LOGPROBS.__getitem__) as found:
         thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield found
@@ -204,10 +123,10 @@ def test_a_busy_server_is_asked_again_but_not_for_ever(server: Server) -> None:
 
 
 def test_nobody_there_is_one_line() -> None:
-    with Server() as gone:
+    with Server(LOGPROBS.__getitem__) as gone:
         url = gone.url
-    with pytest.raises(EngineError, match="cannot be reached"):
-        ServedScorer(Endpoint(url, "m", "completions"), VOCABULARY, CONTEXT)
+    with pytest.raises(EngineError, match=r"cannot be reached.*see logs/a\.log"):
+        ServedScorer(Endpoint(url, "m", "completions"), VOCABULARY, CONTEXT, log=Path("logs/a.log"))
 
 
 def test_what_does_not_fit_is_never_sent(server: Server) -> None:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from quantcheck.engines.vllm import VllmServer, command_line
+from quantcheck.engines.vllm_metrics import Counters
 from quantcheck.engines.vllm_python import vllm_packages
 from quantcheck.errors import EngineError, EngineUnavailable, ModelError, SpecError
 from quantcheck.spec.experiment import VllmEngine
@@ -69,6 +70,23 @@ def test_a_start_passes_the_options_and_tells_what_it_used(tmp_path: Path) -> No
         assert told["args"]["max-num-seqs"] == 8
         pid = engine.pid
     assert not psutil.pid_exists(pid)
+
+
+COUNTING = SERVER.replace("""self.end_headers()""", """self.end_headers()
+        if self.path == "/metrics":
+            Answer.asked = getattr(Answer, "asked", 0) + 1
+            self.wfile.write(f"vllm:prompt_tokens_total {Answer.asked}\\n"
+                             f"vllm:num_requests_running {max(0, 3 - Answer.asked)}\\n".encode())""")
+
+
+def test_counters_are_read_when_no_request_is_left(tmp_path: Path) -> None:
+    with server(tmp_path, interpreter(tmp_path, COUNTING)) as engine:
+        assert engine.counters() == Counters(prompt_tokens=3, busy=0)
+
+
+def test_a_server_without_metrics_counts_nothing(tmp_path: Path) -> None:
+    with server(tmp_path, interpreter(tmp_path)) as engine:
+        assert engine.counters() == Counters()
 
 
 @pytest.mark.parametrize(("said", "meaning"), [

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from quantcheck import reference
+from quantcheck.engines.folder_tokenizer import FolderTokenizer
 from quantcheck.ggml.model import Model
 from quantcheck.ggml.vocabulary import Vocabulary
+from quantcheck.quality.job import encode
+from quantcheck.quality.suites import SUITES, load_suites
+from quantcheck.spec.experiment import Quality
 from quantcheck.variants.artifact import Artifact
 from tests.ggml.tiny import END_OF_TEXT, TinyModel
 
@@ -41,6 +45,35 @@ def original() -> Tokenizer:
 def test_ids_are_those_of_tokenizer_json(words: Vocabulary, original: Tokenizer, text: str) -> None:
     assume(not any(special in text for special in SPECIAL))  # tokenizers reads them out of text; we do not, see below
     assert words.encode(text, bos=False).tolist() == original.encode(text, add_special_tokens=False).ids
+
+
+@pytest.fixture(scope="module")
+def served() -> FolderTokenizer:
+    """What a server is asked with."""
+    return FolderTokenizer(reference.model_dir())
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts)
+@example(f"before {SPECIAL[0]} after")
+def test_a_server_is_asked_with_the_same_ids(words: Vocabulary, served: FolderTokenizer, text: str) -> None:
+    ids = served.encode(text, bos=True)
+    assert ids.tolist() == words.encode(text, bos=True).tolist()
+    assert served.decode(ids) == words.decode(ids) == text
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_both_engines_score_the_same_ids_of_every_suite(
+    words: Vocabulary, served: FolderTokenizer, name: str
+) -> None:
+    quality = Quality(suites=[name])
+    suite, = load_suites(quality)
+    assert encode(suite, served, quality).sha256 == encode(suite, words, quality).sha256
+
+
+def test_both_engines_end_answers_at_the_same_tokens(words: Vocabulary, served: FolderTokenizer) -> None:
+    assert served.line_ends() == words.line_ends()
+    assert served.vocab_size == 4096
 
 
 @settings(max_examples=200, deadline=None)

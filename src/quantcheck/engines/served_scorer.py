@@ -7,6 +7,7 @@ it writes at least one: a scored sequence may hold one token less than the serve
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,6 +40,7 @@ class ServedScorer:
         concurrency: requests in flight. Another number makes other batches, which moves the figures a little: the
             noise floor of quality.
         timeout_s: the deadline of each request.
+        log: the server's, for error messages.
 
     Answers are not the same bit for bit from call to call: vLLM batches what comes together. With `Seeded` each
     request has its own seed; the same seed draws the same text only as far as the same logits come out.
@@ -47,7 +49,7 @@ class ServedScorer:
 
     def __init__(
         self, endpoint: Endpoint, vocab_size: int, context: int, *,
-        top_k: int = TOP_K, concurrency: int = 16, timeout_s: float = 300.0,
+        top_k: int = TOP_K, concurrency: int = 16, timeout_s: float = 300.0, log: Path | None = None,
     ) -> None:
         if context < 2 or top_k < 1 or concurrency < 1 or timeout_s <= 0:
             raise SpecError(f"context {context}, top_k {top_k}, concurrency {concurrency}, timeout {timeout_s:g} s: "
@@ -59,6 +61,7 @@ class ServedScorer:
         self._concurrency = concurrency
         self._timeout_s = timeout_s
         self._where = f"the server at {endpoint.base_url}"
+        self._log = log or "its log"
         length = min(PROBE_TOKENS, context - 1)
         if length >= 2:
             # Spread over the vocabulary: a shifted answer does not hold the right tokens by luck.
@@ -175,14 +178,16 @@ class ServedScorer:
                         return await answer.json(content_type=None)
                     if last or answer.status not in BUSY:
                         text = " ".join((await answer.text(errors="replace")).split())[:SHOWN]
-                        raise EngineError(f"{self._where} answered {answer.status} when asked to score: {text}")
+                        raise EngineError(f"{self._where} answered {answer.status} when asked to score: {text}; see "
+                                          f"{self._log}")
             except TimeoutError as error:
-                raise EngineError(f"{self._where} did not answer within {self._timeout_s:g} s; see its log, or score "
-                                  "fewer sequences at once") from error
+                raise EngineError(f"{self._where} did not answer within {self._timeout_s:g} s; see {self._log}, or "
+                                  "score fewer sequences at once") from error
             except aiohttp.ClientConnectorError as error:
                 if last:
-                    raise EngineError(f"{self._where} cannot be reached ({error}); see its log") from error
+                    raise EngineError(f"{self._where} cannot be reached ({error}); see {self._log}") from error
             except (aiohttp.ClientError, ValueError) as error:
-                raise EngineError(f"{self._where} broke off or sent what is not JSON ({error}); see its log") from error
+                raise EngineError(f"{self._where} broke off or sent what is not JSON ({error}); see "
+                                  f"{self._log}") from error
             await asyncio.sleep(0.2 * 2**attempt)
         raise AssertionError("the last try returns or raises")

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.scorer import Scorer, TopScorer
-from quantcheck.errors import ModelError, QuantcheckError, SpecError, StoreError
+from quantcheck.errors import ModelError, QuantcheckError, StoreError
 from quantcheck.quality.divergence import BaselineLogits, BaselineTop, LogitsWriter
 from quantcheck.quality.early import EarlyStop, in_look_order, look_every
 from quantcheck.quality.perplexity import TokenScores, score_windows, score_windows_top
+from quantcheck.quality.scorers import Server, make_room, open_scorer
 from quantcheck.quality.suites import LINE_TOKENS, Corpus, GenerationTask, Suite, load_suites
 from quantcheck.quality.tasks import CHUNK, Drawing, Tokenizer, answer_choices, answer_generation
 from quantcheck.quality.windows import Window, windows
@@ -39,7 +40,10 @@ IntArray = NDArray[np.integer[Any]]
 class Job(BaseModel):
     """What one scoring process does; `suites` are names out of `quality`.
 
-    `logits`: corpus name to the file of the baseline's logits, which the `role` baseline writes and a variant reads.
+    `model`: a GGUF file, scored in this process; with `server` the Hugging Face folder that is served there.
+    `logits`: corpus name to the file of the baseline's logits (of a server's likeliest tokens), which the `role`
+    baseline writes and a variant reads. `threads` and `batch_tokens` are llama.cpp's; `threads` also says how
+    many answers lie between two looks of `early`.
     `entry` and `seed` are what drawn answers are seeded with, `seed` also what the order of items under `stop: early`
     comes from. `early`: what tasks are held against to end them early; none: every item is answered.
     """
@@ -56,6 +60,7 @@ class Job(BaseModel):
     entry: str = ""
     seed: int = 0
     early: EarlyStop | None = None
+    server: Server | None = None
 
     @property
     def in_look_order(self) -> bool:
@@ -64,10 +69,6 @@ class Job(BaseModel):
 
 def main(folder: Path) -> int:
     """Do FOLDER's job; 0 when all of it is done, else the error's exit code."""
-    # Imported here: only this process loads the native library.
-    from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-    from quantcheck.ggml.vocabulary import Vocabulary
-
     job = Job.model_validate_json((folder / "job.json").read_text(encoding="utf-8"))
     with (folder / "events.jsonl").open("a", encoding="utf-8") as events:
 
@@ -78,17 +79,11 @@ def main(folder: Path) -> int:
         try:
             suites = {suite.name: in_look_order(suite, job.seed) if job.in_look_order else suite
                       for suite in load_suites(job.quality)}
-            with LlamaCppScorer(job.model, job.threads, batch_tokens=job.batch_tokens) as scorer:
-                tokenizer = Vocabulary(scorer.model)
+            opened = open_scorer(job.model, job.server, threads=job.threads, batch_tokens=job.batch_tokens)
+            with opened as (scorer, tokenizer):
                 work = [encode(suites[name], tokenizer, job.quality) for name in job.suites]
-                context = max(item.context for item in work)
-                trained = scorer.model.context_length
-                if context > trained:
-                    raise SpecError(
-                        f"{job.model}: was trained for {trained} tokens, and {context} are asked for; lower "
-                        f"quality.context ({job.quality.context}), or leave out suites with longer prompts"
-                    )
-                scorer.context = context  # its caches are made at first use: no larger than these suites need
+                make_room(scorer, max(item.context for item in work), f"lower quality.context ({job.quality.context}), "
+                          "or leave out suites with longer prompts")
                 for number, item in enumerate(work):
                     started = time.monotonic()
                     name = item.suite.name

@@ -5,20 +5,25 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from quantcheck import errors
+from quantcheck.engines.served_scorer import TOP_K
 from quantcheck.errors import EngineError, QuantcheckError
 from quantcheck.process.managed import ManagedProcess
 from quantcheck.quality.early import EarlyStop
 from quantcheck.quality.job import Job
+from quantcheck.quality.scorers import Server
 from quantcheck.quality.suites import Corpus
 from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.runner.progress import Progress
+from quantcheck.runner.serving import scored_at_once, scored_tokens, scoring_engine
 from quantcheck.spec.experiment import AGAIN
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.variants.artifact import Artifact
@@ -27,9 +32,11 @@ __all__ = ["score"]
 
 BATCH_TOKENS = 512
 AGAIN_BATCH_TOKENS = 192
-"""The twin is scored in another batch shape: what changes then is rounding, the noise floor of quality."""
+"""llama.cpp's. The twin is scored in another batch shape: what changes is rounding, the noise floor of quality."""
 
 SILENCE_S = 600.0
+ANSWER_S = 300.0
+"""The deadline of one question to a server."""
 POLL_S = 0.02
 
 
@@ -50,11 +57,11 @@ def score(
             for _ in _run(plan, step, missing, plan.baseline, artifacts, store, progress):
                 pass
     started = time.time()
-    for subject, result, arrays in _run(plan, step, list(keys), step.entry, artifacts, store, progress):
+    for subject, result, arrays, engine in _run(plan, step, list(keys), step.entry, artifacts, store, progress):
         record = {
             "started_at": started,
             "duration_s": result.pop("seconds"),
-            "engine": {"threads": threads(plan), "batch_tokens": _batch(step.entry)},
+            "engine": engine,
             "artifact_sha256": artifacts[step.variant].sha256,
             "result": result,
         }
@@ -76,53 +83,90 @@ def _batch(entry: str) -> int:
 
 def _logits(plan: Plan, corpus: str, artifacts: Mapping[str, Artifact], store: Store) -> Path:
     key = plan.key(plan.baseline_step, corpus, artifacts)
-    return store.work / f"logits-{key.id.replace(plan.baseline + '.', '', 1)}.f32"
+    kept = "f32" if plan.experiment.engine.kind == "llama.cpp" else "npz"  # all logits, or the likeliest tokens
+    return store.work / f"logits-{key.id.replace(plan.baseline + '.', '', 1)}.{kept}"
 
 
 def _run(
     plan: Plan, step: QualityStep, subjects: list[str], entry: str, artifacts: Mapping[str, Artifact],
     store: Store, progress: Progress,
-) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Start one scoring process; yields (subject, result, arrays) as suites are finished."""
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """Start one scoring process; yields (subject, result, arrays, the engine's facts) as suites are finished."""
     assert plan.experiment.quality is not None
     variant = plan.baseline if entry == plan.baseline else step.variant
     folder = store.work / f"score-{entry}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    job = Job(
-        model=artifacts[variant].path,
-        quality=plan.experiment.quality,
-        suites=subjects,
-        role="baseline" if entry == plan.baseline else "variant",
-        logits={suite.name: _logits(plan, suite.name, artifacts, store)
-                for suite in step.suites if isinstance(suite, Corpus)},
-        threads=threads(plan),
-        batch_tokens=_batch(entry),
-        entry=entry,
-        seed=plan.experiment.seed,
-        early=_early(plan, step, subjects, entry, artifacts, store),
-    )
-    (folder / "job.json").write_text(job.model_dump_json(by_alias=True), encoding="utf-8")
-    process = ManagedProcess(
-        [sys.executable, "-m", "quantcheck.quality.job", str(folder)],
-        name=f"scoring of {entry}",
-        log=store.logs / f"score-{entry}.log",
-        environment={"OMP_WAIT_POLICY": "passive"},
-    )
-    finished = 0
-    with process:
-        for event in _events(folder / "events.jsonl", process, progress):
-            if "error" in event:
-                raise _raised(event)
-            if "result" in event:
-                with np.load(folder / f"{finished}.npz", allow_pickle=False) as arrays:
-                    yield event["suite"], event["result"], dict(arrays)
-                finished += 1
-                if finished == len(subjects):
-                    break
-            else:
-                progress.step(entry, event["suite"], event["done"], event["of"])
+    with _engine(plan, step, entry, variant, artifacts, store, progress) as engine:
+        job = Job(
+            model=artifacts[variant].path,
+            quality=plan.experiment.quality,
+            suites=subjects,
+            role="baseline" if entry == plan.baseline else "variant",
+            logits={suite.name: _logits(plan, suite.name, artifacts, store)
+                    for suite in step.suites if isinstance(suite, Corpus)},
+            threads=threads(plan),
+            batch_tokens=_batch(entry),
+            entry=entry,
+            seed=plan.experiment.seed,
+            early=_early(plan, step, subjects, entry, artifacts, store),
+            server=engine.server,
+        )
+        (folder / "job.json").write_text(job.model_dump_json(by_alias=True), encoding="utf-8")
+        process = ManagedProcess(
+            [sys.executable, "-m", "quantcheck.quality.job", str(folder)],
+            name=f"scoring of {entry}",
+            log=store.logs / f"score-{entry}.log",
+            environment={"OMP_WAIT_POLICY": "passive"},
+        )
+        finished = 0
+        with process:
+            for event in _events(folder / "events.jsonl", process, progress, engine.check):
+                if "error" in event:
+                    raise _raised(event)
+                if "result" in event:
+                    with np.load(folder / f"{finished}.npz", allow_pickle=False) as arrays:
+                        yield event["suite"], event["result"], dict(arrays), engine.facts
+                    finished += 1
+                    if finished == len(subjects):
+                        break
+                else:
+                    progress.step(entry, event["suite"], event["done"], event["of"])
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What answers a scoring process: a server that was started for it, or none and llama.cpp within it.
+
+    `check` raises `EngineError` when the server is gone; `facts` are for the record.
+    """
+
+    server: Server | None
+    check: Callable[[], None]
+    facts: dict[str, Any]
+
+
+@contextmanager
+def _engine(
+    plan: Plan, step: QualityStep, entry: str, variant: str, artifacts: Mapping[str, Artifact], store: Store,
+    progress: Progress,
+) -> Iterator[_Engine]:
+    """vLLM is started for one scoring process, and ended with it."""
+    experiment = plan.experiment
+    if experiment.engine.kind == "llama.cpp":
+        yield _Engine(None, lambda: None, {"threads": threads(plan), "batch_tokens": _batch(entry)})
+        return
+    # Of all suites, also those that are stored: a run that was resumed serves them as the others did.
+    tokens, again = scored_tokens(experiment, step.suites, artifacts), entry.endswith(AGAIN)
+    log = store.logs / f"score-{entry}-server.log"
+    engine = scoring_engine(experiment, entry, variant, artifacts[variant], tokens=tokens, again=again, log=log)
+    progress.step(entry, "starting", 0, 1)
+    with engine:
+        endpoint, at_once = engine.endpoint, scored_at_once(again=again)
+        server = Server(base_url=endpoint.base_url, model=endpoint.model, context=tokens, concurrency=at_once,
+                        timeout_s=ANSWER_S, log=log)
+        yield _Engine(server, engine.check, {**engine.describe(), "concurrency": at_once, "top_k": TOP_K})
 
 
 def _early(
@@ -153,8 +197,12 @@ def _shares(cell: Cell) -> dict[str, float]:
     return dict(zip(ids.tolist(), shares.tolist(), strict=True))
 
 
-def _events(path: Path, process: ManagedProcess, progress: Progress) -> Iterator[dict[str, Any]]:
-    """The process's events as they come. Ends never by itself: raises `EngineError` when the process does."""
+def _events(
+    path: Path, process: ManagedProcess, progress: Progress, check: Callable[[], None]
+) -> Iterator[dict[str, Any]]:
+    """The process's events as they come. Ends never by itself: raises `EngineError` when the process does, or when
+    `check` finds that what answers it is gone.
+    """
     position, heard = 0, time.monotonic()
     while True:
         alive = process.running()  # asked before reading: what it wrote before its end is then read, too
@@ -164,6 +212,7 @@ def _events(path: Path, process: ManagedProcess, progress: Progress) -> Iterator
             heard = time.monotonic()
             yield json.loads(line)
         if whole == position:
+            check()
             if not alive:
                 process.check()
             if time.monotonic() - heard > SILENCE_S:

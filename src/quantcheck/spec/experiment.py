@@ -98,8 +98,6 @@ class Experiment(Part):
             raise ValueError("nothing to measure: give `load:` (speed), `quality:`, or both")
         if self.quality is not None and self.engine.kind == "fake":
             raise ValueError("the fake engine has no model to score; leave `quality:` out")
-        if self.quality is not None and self.engine.kind == "vllm":
-            raise ValueError("quality is not scored through vLLM yet; leave `quality:` out, or measure it on llama.cpp")
         for name, variant in self.variants.items():
             self._fits(name, variant)
         self._weights_fit()

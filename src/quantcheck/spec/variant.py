@@ -15,7 +15,8 @@ Maker = Literal["quantcheck", "llama-quantize", "llm-compressor"]
 class Calibration(Part):
     """The text that a quantizer looks at to choose its scales."""
 
-    dataset: str = Field(description="JSONL file (`text` or `messages` on every line), a text file, or hub:OWNER/NAME")
+    dataset: str = Field(description="JSONL file (`text` or `messages` on every line), a text file, hub:OWNER/NAME, "
+                                     "or a text that ships: reference/stories, reference/documentation")
     samples: PositiveInt = Field(512, description="samples that are used")
     tokens: PositiveInt = Field(2048, description="most tokens of a sample")
     seed: int = Field(0, ge=0, lt=2**32, description="of the order in which samples are drawn")
