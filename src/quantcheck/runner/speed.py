@@ -17,6 +17,7 @@ from quantcheck.runner.reconcile import cached_tokens, server_record
 from quantcheck.runner.serving import engine_of
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.clocks import Clocks
+from quantcheck.telemetry.gpu_memory import GpuMemory
 from quantcheck.telemetry.memory import process_memory, process_tree
 from quantcheck.telemetry.nvml import GpuSampler
 from quantcheck.variants.artifact import Artifact
@@ -59,7 +60,7 @@ def measure_block(
 
     progress.step(step.entry, "starting", 0, 1, step.block)
     # Before the engine: what is in the GPUs' memory now is not the engine's.
-    with GpuSampler() as gpus, engine:
+    with GpuMemory(progress.note), GpuSampler() as gpus, engine:
         started_at = time.time()
         for point in step.points:
             if point.subject not in keys:
