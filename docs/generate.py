@@ -1,4 +1,5 @@
-"""Write the generated pages of docs/ (the command line, the metrics, the JSON Schemas) and the README's verdict.
+"""Write the generated pages of docs/ (the command line, the metrics, the JSON Schemas), the README's verdict and the
+presets' matrices.
 
     python docs/generate.py
 
@@ -11,17 +12,23 @@ from pathlib import Path
 
 import click
 
+from quantcheck import presets
 from quantcheck.cli import _VERBS, _cli
 from quantcheck.metrics import METRICS
 from quantcheck.report.schema import gate_schema, load_schema, summary_schema
 from quantcheck.report.terminal import render
 from quantcheck.report.view import Summary
+from quantcheck.runner.assumed import H200, AssumedPace
+from quantcheck.runner.pace import Pace
+from quantcheck.runner.plan import LoadStep, make_plan
 from quantcheck.spec.experiment import Experiment
 
 HERE = Path(__file__).parent
 STORED = HERE / "results" / "reference" / "summary.json"
 BEGIN = "<!-- verdict: written by docs/generate.py from docs/results/reference/summary.json -->\n"
 END = "<!-- end of verdict -->\n"
+MATRIX = "<!-- matrix: written by docs/generate.py from the preset and `quantcheck plan` -->\n"
+END_MATRIX = "<!-- end of matrix -->\n"
 NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"
 
 
@@ -35,7 +42,40 @@ def pages() -> dict[str, str]:
         "gate.schema.json": json.dumps(gate_schema(), indent=1) + "\n",
         "summary.schema.json": json.dumps(summary_schema(), indent=1) + "\n",
         "../README.md": _readme(),
+        **{f"presets/{name}.md": _preset_page(name) for name in presets.names()},
     }
+
+
+def _preset_page(name: str) -> str:
+    text = (HERE / "presets" / f"{name}.md").read_text(encoding="utf-8")
+    before, rest = text.split(MATRIX)
+    return f"{before}{MATRIX}{_matrix(presets.load(name))}{END_MATRIX}{rest.split(END_MATRIX)[1]}"
+
+
+def _matrix(experiment: Experiment) -> str:
+    plan = make_plan(experiment)
+    tasks = list(plan.tasks())
+    starts = {(task.entry, task.block, task.kind) for task in tasks if task.starts}
+    random = ", random weights" if experiment.weights == "random" else ""
+    rows = {
+        "model": f"`{experiment.model}`{random}",
+        "engine": " ".join([experiment.engine.kind, *(f"`{key}: {json.dumps(value)}`" for key, value in
+                                                      getattr(experiment.engine, "args", {}).items())]),
+        "variants": ", ".join(f"{name} (`{variant.scheme}`{', the baseline' * (name == experiment.baseline)})"
+                              for name, variant in experiment.variants.items()),
+        "noise floor": "the baseline a second time" if experiment.noise_floor else "none",
+    }
+    for kind, title in (("load", "speed"), ("quality", "quality")):
+        subjects = dict.fromkeys(task.subject for task in tasks if task.kind == kind)
+        rows[title] = ", ".join(f"`{subject}`" for subject in subjects) or "not measured"
+    blocks = len({step.block for step in plan.steps if isinstance(step, LoadStep)})
+    rows["size"] = f"{len(tasks)} cells, {blocks} blocks, {len(starts)} engine starts"
+    if experiment.engine.kind == "vllm":
+        assumed = AssumedPace(experiment, H200)
+        seconds = Pace(assumed).seconds(tasks)
+        assert seconds is not None
+        rows["time"] = f"about {seconds / 60:.0f} minutes, {assumed.words}"
+    return "| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows.items())
 
 
 def _readme() -> str:

@@ -162,8 +162,9 @@ def priced(folder: Path, cells: list[FakeCell], **price: Any) -> Estimate:
 def test_money_follows_the_time_and_each_variants_price(tmp_path: Path) -> None:
     cells = [synthetic.load_cell("F16", "short@c1", 0), synthetic.load_cell("Q8_0", "short@c1", 0)]
     for cell in cells:
-        cell.record["duration_s"] = 100.0
-    found = priced(tmp_path / "one", cells)  # four variants, two blocks, 100 s each
+        cell.record["duration_s"] = 90.0
+        cell.record["result"]["ready_s"] = 10.0
+    found = priced(tmp_path / "one", cells)  # four variants, two blocks, one load: 10 s and 90 s each
     assert (found.seconds, found.all_seconds) == (600.0, 800.0)
     assert (found.usd, found.all_usd) == (pytest.approx(0.6), pytest.approx(0.8))
     assert any("about $0.60 for what is left, about $0.80 for all cells, at $3.60 an hour" in line

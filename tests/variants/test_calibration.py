@@ -80,3 +80,16 @@ def test_names_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"\xe9t\xe9")
     with pytest.raises(SpecError, match="UTF-8"):
         read_calibration(Calibration(dataset="latin.txt"), tmp_path, MODEL)
+
+
+def test_a_text_that_ships_is_named_as_its_suite_is(tmp_path: Path) -> None:
+    how = Calibration(dataset="reference/stories", samples=4, tokens=64)
+    assert len(read_calibration(how, tmp_path, MODEL).rows) == 4
+    digest = hashlib.sha256(reference.corpus_path("stories").read_bytes()).hexdigest()
+    assert calibration_inputs(how, tmp_path)["data_sha256"] == digest
+    with pytest.raises(SpecError, match="'reference/tales' is not there"):
+        calibration_inputs(Calibration(dataset="reference/tales"), tmp_path)
+    # A file of that name is the user's own.
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "stories").write_text("Mine.")
+    assert read_calibration(how, tmp_path, MODEL).text == "Mine."

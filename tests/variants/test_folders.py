@@ -1,12 +1,13 @@
 """Hugging Face folders as artifacts: weightless, as they are, and ready checkpoints."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from quantcheck import reference
-from quantcheck.errors import EngineUnavailable, ModelError, SpecError
+from quantcheck.errors import EngineUnavailable, ModelError, QuantcheckError, SpecError
 from quantcheck.spec.variant import Variant
 from quantcheck.variants.folders import prepare_folders
 from quantcheck.variants.shapes import shape_config
@@ -76,3 +77,57 @@ def test_an_artifact_whose_files_were_changed_is_made_again(tmp_path: Path) -> N
     config.write_bytes(whole.replace(b"fp8", b"fp7") if b"fp8" in whole else whole[:-2] + b" }")
     again = prepare(tmp_path, variant, model="shape:llama-3.2-1b", random=True)["a"]
     assert (again.path / "config.json").read_bytes() == whole
+
+
+@pytest.mark.parametrize("broken", [
+    "[]", "7", "null", "{", "", '{"quantization_config": {"quant_method": 7}}',
+    '{"quantization_config": {"quant_method": "compressed-tensors", "config_groups": []}}',
+])
+def test_a_configuration_that_cannot_be_is_one_line_or_left_to_the_engine(tmp_path: Path, broken: str) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(reference.model_dir(), folder)
+    (folder / "config.json").write_text(broken)
+    try:
+        made = prepare(tmp_path / "cache", {"a": Variant(checkpoint=str(folder))})["a"]
+    except ModelError as error:
+        assert "\n" not in str(error)
+        assert "broken" in str(error)
+    else:
+        assert made.recipe["architecture"] is None
+
+
+@pytest.mark.parametrize("change", [
+    {"num_hidden_layers": "x"}, {"hidden_size": []}, {"num_attention_heads": 0}, {"vocab_size": None},
+    {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {
+        "g": {"weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 0}}}}},
+])
+def test_sizes_that_cannot_be_only_cost_the_roofline(tmp_path: Path, change: dict[str, object]) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(reference.model_dir(), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("head_dim")
+    (folder / "config.json").write_text(json.dumps(config | change))
+    made = prepare(tmp_path / "cache", {"a": Variant(checkpoint=str(folder))})["a"]
+    assert made.recipe["architecture"] is None
+    assert "read_bytes" not in made.recipe
+
+
+def test_one_variant_that_cannot_be_made_leaves_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    failed: dict[str, QuantcheckError] = {}
+    variants = {"a": Variant(), "b": Variant(checkpoint=str(folder)), "c": Variant(scheme="fp8-dynamic"),
+                "d": Variant(scheme="bf16")}
+    made = prepare_folders("reference", variants, random=False, compressor=nobody, cache=tmp_path / "cache",
+                           on_failure=failed.__setitem__)
+    assert list(made) == ["a", "d"]
+    assert {name: type(error) for name, error in failed.items()} == {"b": ModelError, "c": EngineUnavailable}
+
+
+def test_a_missing_checkpoint_or_calibration_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    awq = {"scheme": "awq", "quantize": {"calibration": {"dataset": "none.jsonl"}}}
+    for wrong in (Variant(checkpoint=str(tmp_path / "none")), Variant.model_validate(awq)):
+        with pytest.raises(SpecError, match="none"):
+            prepare(tmp_path / "cache", {"a": Variant(), "b": wrong})
+    assert not list((tmp_path / "cache" / "artifacts").glob("[!.]*"))

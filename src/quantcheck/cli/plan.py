@@ -18,7 +18,8 @@ def command(experiment: str | None, out: Path | None, no_probe: bool, as_json: b
 
     For every task the smallest change that its items can show and the items that the margin takes, for speed the
     blocks: from runs stored in this results folder or beside it, else from a stated assumption. When nothing is stored
-    yet, the baseline is made and probed for a few seconds to know this machine's pace.
+    yet, the baseline is made and probed for a few seconds to know this machine's pace; with vLLM, which takes minutes
+    to start, the time is assumed instead, and what is assumed is printed.
     """
     import json
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from quantcheck.environments import python_of
-from quantcheck.errors import ModelError
+from quantcheck.errors import ModelError, QuantcheckError
 from quantcheck.runner.progress import Progress
 from quantcheck.spec.experiment import Experiment
 from quantcheck.variants.artifact import Artifact
@@ -18,21 +18,40 @@ __all__ = ["artifacts_of", "vocabulary_size"]
 _FAKE_VOCABULARY = 32_000
 
 
-def artifacts_of(experiment: Experiment, progress: Progress) -> dict[str, Artifact]:
-    """Every variant's artifact, from the cache or made now. The fake engine has none: stand-ins without a file."""
+def artifacts_of(experiment: Experiment, progress: Progress) -> tuple[dict[str, Artifact], dict[str, str]]:
+    """Every variant's artifact, from the cache or made now, and why others cannot be made, both by variant.
+
+    The baseline's comes first, and its failure is raised, because nothing could be compared; so is a `SpecError`, the
+    user's mistake. The fake engine has no artifacts: stand-ins without a file.
+    """
+    failed: dict[str, str] = {}
+
+    def on_failure(name: str, error: QuantcheckError) -> None:
+        if name == experiment.baseline:
+            raise error
+        failed[name] = str(error)
+        progress.note(f"{name}: {error}")
+
+    first = {experiment.baseline: experiment.variants[experiment.baseline]}
+    variants = {**first, **experiment.variants}
+    random, hear = experiment.weights == "random", progress.preparing
     if experiment.engine.kind == "fake":
-        return {name: _stand_in(name, variant.scheme) for name, variant in experiment.variants.items()}
-    if experiment.engine.kind == "vllm":
-        return prepare_folders(experiment.model, experiment.variants, random=experiment.weights == "random",
-                               compressor=partial(python_of, "llm-compressor"), progress=progress.preparing)
-    return prepare(experiment.model, experiment.variants, random=experiment.weights == "random",
-                   progress=progress.preparing)
+        made = {name: _stand_in(name, variant.scheme) for name, variant in variants.items()}
+    elif experiment.engine.kind == "vllm":
+        made = prepare_folders(experiment.model, variants, random=random, progress=hear, on_failure=on_failure,
+                               compressor=partial(python_of, "llm-compressor"))
+    else:
+        made = prepare(experiment.model, variants, random=random, progress=hear, on_failure=on_failure)
+    return {name: made[name] for name in experiment.variants if name in made}, failed
 
 
 def vocabulary_size(artifact: Artifact) -> int:
-    """Number of token ids that prompts may be drawn from. Raises `ModelError` for a file without an embedding."""
+    """Number of token ids that prompts may be drawn from. Raises `ModelError` where the files do not tell it."""
     if "vocabulary" in artifact.recipe:
-        return int(artifact.recipe["vocabulary"])
+        size = artifact.recipe["vocabulary"]
+        if not isinstance(size, int) or size < 1:
+            raise ModelError(f"{artifact.path}: config.json has no vocab_size; give a language model's folder")
+        return size
     for tensor in GgufFile(artifact.path).tensors:
         if tensor.name == "token_embd.weight":
             return int(tensor.shape[0])

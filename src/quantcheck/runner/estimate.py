@@ -1,23 +1,32 @@
 """What `quantcheck plan` says: how many cells there are, what is stored, how long the rest will take and what it costs,
 and what the experiment can show at that size.
 
-Times come from cells stored in the results folder, or from a probe: the same experiment made small, run on the
-baseline alone into a folder that is thrown away.
+Times come from cells stored in the results folder. Where there are none, for vLLM, whose start alone takes minutes,
+from runs of the same model on this machine in the folders beside it and from assumptions that are printed; else from a
+probe: the same experiment made small, run on the baseline alone into a folder that is thrown away.
 """
 
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from quantcheck.errors import EngineUnavailable
+from quantcheck.runner.assumed import H200, AssumedPace, Device
+from quantcheck.runner.ceilings import ceilings_of
 from quantcheck.runner.pace import Pace
 from quantcheck.runner.pilot import Pilot
 from quantcheck.runner.plan import LoadStep, Plan, Task, make_plan
 from quantcheck.runner.power import Power, power_of
+from quantcheck.runner.progress import Silent
 from quantcheck.runner.run import run
+from quantcheck.spec.arguments import unlike_arguments
 from quantcheck.spec.experiment import AGAIN, Experiment
-from quantcheck.store import Store
+from quantcheck.store import Cell, Store
+from quantcheck.telemetry.environment import gpus
+from quantcheck.variants.weightless import DTYPES
 
 __all__ = ["Estimate", "estimate"]
 
@@ -52,6 +61,11 @@ class Estimate:
                 starts = sum(isinstance(step, LoadStep) for step in plan.steps)
                 how = f" in {starts} engine starts ({plan.experiment.blocks} blocks)" if kind == "load" else ""
                 yield f"{name:<11} {len(cells)} cells{how}: {', '.join(dict.fromkeys(c.subject for c in cells))}"
+        made = [name for name, variant in plan.experiment.variants.items() if _is_quantized(plan.experiment, name)]
+        if made:
+            yield f"made first  {', '.join(made)} by llm-compressor, once; that time is not in what follows"
+        for name, found in unlike_arguments(plan.experiment).items():
+            yield f"unlike      {name}: {found}: what differs in speed is not its format alone"
         yield f"stored      {self.stored}; left to measure: {len(tasks) - self.stored}"
         if self.stored == len(tasks):
             yield "time        nothing is left"
@@ -94,24 +108,58 @@ def estimate(experiment: Experiment, store: Store, *, allow_probe: bool) -> Esti
     """
     plan = make_plan(experiment)
     tasks = {(task.entry, task.subject, task.block): task for task in plan.tasks()}
-    pace = _learned(plan, store)
-    stored = {(cell.key.variant, cell.key.subject, cell.key.block) for cell in store.cells()}
-    left = [task for key, task in tasks.items() if key not in stored]
-    power = power_of(plan, Pilot(experiment, store))
-    basis = "from the cells stored here"
-    if pace.seconds(tasks.values()) is None and left and allow_probe:
-        with tempfile.TemporaryDirectory(prefix="quantcheck-probe-") as folder:
-            small = _small(experiment)
-            run(small, Path(folder) / "probe")
-            pace = _learned(make_plan(small), Store(Path(folder) / "probe"), by_subject=False)
-            basis = f"from a probe of {experiment.baseline} on this machine"
-    elif pace.seconds(tasks.values()) is None:
-        basis = "no cell was measured here yet, and probing was declined"
     every = list(tasks.values())
+    cells = list(store.cells())
+    stored = {(cell.key.variant, cell.key.subject, cell.key.block) for cell in cells}
+    left = [task for key, task in tasks.items() if key not in stored]
+    pilot = Pilot(experiment, store)
+    power = power_of(plan, pilot)
+    assumed = _assumed(plan, store, allow_probe=allow_probe)
+    pace = Pace(assumed)
+    basis = "from the cells stored here"
+    known = _learn(pace, plan, cells)
+    if assumed is not None and not known:
+        for run_beside in pilot.beside():
+            theirs = AssumedPace(run_beside.experiment, assumed.device)
+            if _learn(pace, make_plan(run_beside.experiment), run_beside.cells, theirs):
+                basis = f"from the cells in {run_beside.store.root.name}, the rest {assumed.words}"
+                break
+        else:
+            basis = assumed.words
+    if pace.seconds(every) is None:
+        if assumed is not None:
+            basis = assumed.missing or "its loads are of no known length"
+        elif left and allow_probe:
+            with tempfile.TemporaryDirectory(prefix="quantcheck-probe-") as folder:
+                small = _small(experiment)
+                run(small, Path(folder) / "probe")
+                _learn(pace, make_plan(small), list(Store(Path(folder) / "probe").cells()))
+            basis = f"from a probe of {experiment.baseline} on this machine"
+        else:
+            basis = "no cell was measured here yet, and probing was declined"
     return Estimate(
         plan, len(tasks) - len(left), pace.seconds(left), basis, pace.seconds(every),
         _usd(experiment, pace, left), _usd(experiment, pace, every), power,
     )  # fmt: skip
+
+
+def _assumed(plan: Plan, store: Store, *, allow_probe: bool) -> AssumedPace | None:
+    """For vLLM, on this machine's GPU where it may be measured, else on an H200. None for engines that are probed."""
+    experiment = plan.experiment
+    if experiment.engine.kind != "vllm":
+        return None
+    try:
+        here = Device.measured(ceilings_of(plan, store, Silent())) if allow_probe and gpus() else None
+    except EngineUnavailable:  # vLLM is not installed here, and its torch is what would measure the GPU
+        here = None
+    return AssumedPace(experiment, here or H200)
+
+
+def _is_quantized(experiment: Experiment, name: str) -> bool:
+    """Whether llm-compressor makes the variant, which takes minutes to hours where it was not made before."""
+    variant = experiment.variants[name]
+    return (experiment.weights == "real" and variant.checkpoint is None and variant.scheme not in (None, *DTYPES)
+            and variant.maker == "llm-compressor")
 
 
 def _usd(experiment: Experiment, pace: Pace, tasks: Iterable[Task]) -> float | None:
@@ -119,22 +167,38 @@ def _usd(experiment: Experiment, pace: Pace, tasks: Iterable[Task]) -> float | N
     price, total = experiment.policy.price, 0.0
     if price is None:
         return None
-    for task in tasks:
-        seconds = pace.seconds([task])
+
+    def entry(task: Task) -> str:
+        return task.entry
+
+    for name, own in groupby(sorted(tasks, key=entry), entry):
+        seconds = pace.seconds(own)
         if seconds is None:
             return None
-        total += seconds / 3600 * price.hour_usd(task.entry.removesuffix(AGAIN))
+        total += seconds / 3600 * price.hour_usd(name.removesuffix(AGAIN))
     return total
 
 
-def _learned(plan: Plan, store: Store, *, by_subject: bool = True) -> Pace:
+def _learn(pace: Pace, plan: Plan, cells: Iterable[Cell], assumed: AssumedPace | None = None) -> int:
+    """Teach `pace` what the cells of `plan` and their engine starts took; how many cells there were.
+
+    `assumed`: what is assumed of them, where `plan` is another experiment than that of `pace`.
+    """
     tasks = {(task.entry, task.subject, task.block): task for task in plan.tasks()}
-    pace = Pace(by_subject=by_subject)
-    for cell in store.cells():
-        task = tasks.get((cell.key.variant, cell.key.subject, cell.key.block))
+    starts: dict[tuple[str, int, str], float] = {}
+    learned = 0
+    for cell in sorted(cells, key=lambda cell: float(cell.record.get("started_at", 0))):
+        key = cell.key
+        task = tasks.get((key.variant, key.subject, key.block))
         if task is not None:
-            pace.learn(task, float(cell.record["duration_s"]))
-    return pace
+            pace.learn(task, float(cell.record["duration_s"]), assumed.seconds(task) if assumed else None)
+            learned += 1
+        ready = cell.record["result"].get("ready_s", cell.record.get("engine", {}).get("ready_s"))
+        if ready is not None:
+            starts[key.variant, key.block, key.kind] = float(ready)
+    for (entry, _, _), ready in starts.items():
+        pace.learn_start(entry, ready)
+    return learned
 
 
 def _small(experiment: Experiment) -> Experiment:

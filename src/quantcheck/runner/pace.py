@@ -1,42 +1,96 @@
-"""How long cells take, judged by cells that were measured: the same subject first, then the same kind by its work.
+"""How long engine starts and cells take, judged by those that were measured.
 
-Nothing is guessed from a machine's name: without a measured cell there is no estimate.
+A cell of the same subject and size goes first, that of the same variant before others; else the cells of the same kind,
+by their work. Nothing is guessed from a machine's name: without a measured cell there is no estimate, unless the caller
+assumes one (`assumed.py`) and says so.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Protocol
 
 from quantcheck.runner.plan import Task
+from quantcheck.spec.experiment import AGAIN
 
-__all__ = ["Pace"]
+__all__ = ["Assumed", "Pace"]
+
+
+class Assumed(Protocol):
+    """What is taken for granted where nothing was measured; None where not even that."""
+
+    def seconds(self, task: Task) -> float | None:
+        """Of a cell alone."""
+        ...
+
+    def start_s(self, variant: str) -> float | None:
+        """From starting an engine until it answers."""
+        ...
 
 
 class Pace:
-    """Learns from measured cells; says how long others will take.
+    """Learns from measured cells and starts; says how long others will take.
 
-    Without `by_subject`, cells of one subject are not taken to be of one size (a probe's are smaller).
+    With `assumed`, cells that were not measured take what it says, times what measured ones of their kind took by it.
     """
 
-    def __init__(self, *, by_subject: bool = True) -> None:
-        self._by_subject = by_subject
-        self._subjects: defaultdict[str, list[float]] = defaultdict(list)
+    def __init__(self, assumed: Assumed | None = None) -> None:
+        self._assumed = assumed
+        self._same: defaultdict[tuple[str, str, float], list[tuple[str, float]]] = defaultdict(list)
         self._kinds: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._starts: list[tuple[str, float]] = []
 
-    def learn(self, task: Task, seconds: float) -> None:
-        """A cell took `seconds`."""
-        self._subjects[task.subject].append(seconds)
-        self._kinds[task.kind].append((seconds, task.work))
+    def learn(self, task: Task, seconds: float, work: float | None = None) -> None:
+        """A cell took `seconds`. `work`: what `assumed` says of it, where it is another experiment's."""
+        self._same[_size(task)].append((_variant(task.entry), seconds))
+        work = self._work(task) if work is None else work
+        if work is not None:
+            self._kinds[task.kind].append((seconds, work))
+
+    def learn_start(self, entry: str, seconds: float) -> None:
+        """An engine took `seconds` to answer. Called in the order of the starts: the first ones fill caches."""
+        self._starts.append((_variant(entry), seconds))
 
     def seconds(self, tasks: Iterable[Task]) -> float | None:
-        """About how long `tasks` will take in all; None when nothing was measured, or there is nothing to do."""
+        """About how long `tasks` and the engine starts that they need will take in all.
+
+        None when nothing was measured, or there is nothing to do.
+        """
+        tasks = list(tasks)
         found = [self._one(task) for task in tasks]
         known = [seconds for seconds in found if seconds is not None]
-        return sum(known) if known and len(known) == len(found) else None
+        if not known or len(known) < len(found):
+            return None
+        starts = {(task.entry, task.block, task.kind) for task in tasks if task.starts}
+        return sum(known) + sum(self._start(entry) for entry, _, _ in starts)
 
     def _one(self, task: Task) -> float | None:
-        same = self._subjects.get(task.subject)
-        if same and self._by_subject:
-            return sum(same) / len(same)
+        same = self._same.get(_size(task), [])
+        own = [seconds for variant, seconds in same if variant == _variant(task.entry)]
+        if found := own or [seconds for _, seconds in same]:
+            return sum(found) / len(found)
+        work = self._work(task)
         # Tokens are scored and served at unlike rates, but of one order: better than nothing at the start of a run.
-        seen = self._kinds.get(task.kind) or next(iter(self._kinds.values()), None)
-        return task.work * sum(s for s, _ in seen) / sum(w for _, w in seen) if seen else None
+        # Assumed seconds of one kind say nothing of another.
+        seen = self._kinds.get(task.kind) or (None if self._assumed else next(iter(self._kinds.values()), None))
+        if work is None or not seen:
+            return work if self._assumed else None
+        return work * sum(s for s, _ in seen) / sum(w for _, w in seen)
+
+    def _start(self, entry: str) -> float:
+        own = [seconds for variant, seconds in self._starts if variant == _variant(entry)]
+        if own:
+            return own[-1]
+        if self._starts:
+            return sum(seconds for _, seconds in self._starts) / len(self._starts)
+        return (self._assumed and self._assumed.start_s(_variant(entry))) or 0.0
+
+    def _work(self, task: Task) -> float | None:
+        return self._assumed.seconds(task) if self._assumed else task.work
+
+
+def _size(task: Task) -> tuple[str, str, float]:
+    return task.kind, task.subject, task.work
+
+
+def _variant(entry: str) -> str:
+    return entry.removesuffix(AGAIN)

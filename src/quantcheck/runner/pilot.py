@@ -15,7 +15,7 @@ from quantcheck.errors import QuantcheckError
 from quantcheck.report.blocks import THROUGHPUT, log_ratios
 from quantcheck.report.cells import Cell, CellIndex
 from quantcheck.report.pairs import pair_cells, unlike_hashes
-from quantcheck.report.stored import read_run
+from quantcheck.report.stored import StoredRun, read_run
 from quantcheck.spec.experiment import Experiment
 from quantcheck.stats import mcnemar_p, perplexity_ratio, token_units
 from quantcheck.stats.blocks import pooled_spread
@@ -123,6 +123,22 @@ class Pilot:
         if cells:  # the last of several cells of one name is the one that is found
             index = CellIndex(self._experiment, cells, [])
             yield _Source(HERE, index, document.get("hardware_id") == here)
+        for run in self._runs:
+            if run.experiment.engine.kind == self._experiment.engine.kind:
+                yield _Source(run.store.root.name, run.index, run.document.get("hardware_id") == here)
+
+    def beside(self) -> Iterator[StoredRun]:
+        """The finished runs of this model on this engine and machine in the folders beside, the newest first."""
+        here, wanted = hardware_id(), self._experiment
+        for run in self._runs:
+            own = run.experiment
+            if run.document.get("hardware_id") == here and (own.model, own.weights, own.engine.kind) == (
+                    wanted.model, wanted.weights, wanted.engine.kind):
+                yield run
+
+    @cached_property
+    def _runs(self) -> list[StoredRun]:
+        """Those in the folders beside: of the same model first, then the newest."""
         own = self._store.root.resolve()
         beside = [file.parent for file in self._store.root.parent.glob("*/experiment.json")
                   if file.parent.resolve() != own]
@@ -133,9 +149,7 @@ class Pilot:
             except QuantcheckError:
                 continue
         # Stable: among those of the same model, and among the others, the newest stays first.
-        for run in sorted(runs, key=lambda run: run.experiment.model != self._experiment.model):
-            if run.experiment.engine.kind == self._experiment.engine.kind:
-                yield _Source(run.store.root.name, run.index, run.document.get("hardware_id") == here)
+        return sorted(runs, key=lambda run: run.experiment.model != self._experiment.model)
 
 
 def _changed(folder: Path) -> float:

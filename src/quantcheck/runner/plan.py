@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from quantcheck.load.sizes import expected_tokens, workload_digest
 from quantcheck.quality.suites import Corpus, GenerationTask, Suite, load_suites
-from quantcheck.runner.serving import engine_version
+from quantcheck.runner.serving import engine_version, own_arguments, scoring_depends
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import AGAIN, Experiment
 from quantcheck.spec.load import Load, Point
@@ -65,13 +65,17 @@ _TOKEN_CHARACTERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One cell that is to be measured; `work` is about how many tokens it processes."""
+    """One cell that is to be measured; `work` is about how many tokens it processes.
+
+    `starts`: it is measured on an engine that is started for it and the others of its entry, kind and block.
+    """
 
     entry: str
     subject: str
     block: int
     kind: Literal["quality", "load"]
     work: float
+    starts: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,17 +119,19 @@ class Plan:
         return bool(quality and quality.stop == "early" and entry != self.baseline and not entry.endswith(AGAIN))
 
     def keys(self, artifacts: Mapping[str, Artifact]) -> Iterator[tuple[Step, str, CellKey]]:
-        """Every cell as (step, subject, key)."""
+        """Every cell of the variants that have an artifact, as (step, subject, key)."""
         for step in self.steps:
-            for subject in step.subjects:
-                yield step, subject, self.key(step, subject, artifacts)
+            if step.variant in artifacts:
+                for subject in step.subjects:
+                    yield step, subject, self.key(step, subject, artifacts)
 
     def tasks(self) -> Iterator[Task]:
         """Every cell with about how much work it is."""
+        served = self.experiment.engine.kind == "vllm"  # llama.cpp scores in a process of ours, which starts at once
         for step in self.steps:
             if isinstance(step, QualityStep):
                 for suite in step.suites:
-                    yield Task(step.entry, suite.name, 0, "quality", _suite_tokens(suite))
+                    yield Task(step.entry, suite.name, 0, "quality", _suite_tokens(suite), served)
             else:
                 load = self.experiment.load
                 assert load is not None
@@ -158,20 +164,21 @@ class Plan:
                 "block": step.block,
                 "seed": experiment.seed,
             }
-            if args := experiment.variants[step.variant].args:
+            if args := own_arguments(experiment, step.variant, artifacts[step.variant]):
                 depends["args"] = args
             return CellKey("load", step.entry, subject, step.block, content_hash(depends))
         assert experiment.quality is not None
         suite = next(suite for suite in step.suites if suite.name == subject)
         depends |= {
-            "engine": experiment.engine.kind,
+            "engine": scoring_depends(experiment, step.variant, artifacts[step.variant],
+                                      again=step.entry.endswith(AGAIN)),
             "suite": suite.digest,
             "twin": step.entry.endswith(AGAIN),
         }
         if isinstance(suite, Corpus):
             quality = experiment.quality
             depends |= {"context": quality.context, "stride": quality.stride, "tokens": suite.tokens,
-                        "against": artifacts[experiment.baseline].sha256}
+                        "against": self._against(artifacts)}
         else:
             depends |= {"items": [item.id for item in suite.items], **self._task_depends(step, suite, artifacts)}
         return CellKey("quality", step.entry, subject, 0, content_hash(depends))
@@ -191,8 +198,15 @@ class Plan:
             # Where it ends depends on the margin, on how many tasks are judged together, and on the baseline.
             tasks = sum(not isinstance(other, Corpus) for other in step.suites)
             depends |= {"margin": self.experiment.policy.margin.accuracy(suite.name), "tasks": tasks,
-                        "against": artifacts[self.experiment.baseline].sha256}
+                        "against": self._against(artifacts)}
         return depends
+
+    def _against(self, artifacts: Mapping[str, Artifact]) -> object:
+        """The baseline as it was scored: by its files and, where a server scores, by its options, too."""
+        artifact = artifacts[self.baseline]
+        if self.experiment.engine.kind != "vllm":
+            return artifact.sha256
+        return [artifact.sha256, scoring_depends(self.experiment, self.baseline, artifact)]
 
 
 def make_plan(experiment: Experiment) -> Plan:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import quantcheck
-from quantcheck.errors import MeasurementError, StoreError
+from quantcheck.errors import MeasurementError, ModelError, StoreError
 from quantcheck.quality.overlap import calibration_texts, overlaps
 from quantcheck.report.markdown import render as render_markdown
 from quantcheck.report.stored import environment_of, read_run
@@ -53,8 +53,9 @@ def run(
 
     `command` is what the report gives as the way to run it again.
 
-    A variant whose engine fails is reported as `n/a` and measured again by the next run; the baseline's failure ends
-    the run, because nothing could be compared. Raises the errors of `quantcheck.errors`; finished cells stay.
+    A variant whose artifact cannot be made, whose files cannot be loaded or whose engine fails is reported as failed,
+    with the reason, and tried again by the next run; the others are measured. The baseline's failure ends the run,
+    because nothing could be compared. Raises the errors of `quantcheck.errors`; finished cells stay.
     """
     progress = progress or Silent()
     began = time.monotonic()
@@ -64,9 +65,13 @@ def run(
     store.lock()
     try:
         _claim(store, experiment, command)
-        artifacts = artifacts_of(experiment, progress)
+        artifacts, failed = artifacts_of(experiment, progress)
+        # Kept now, so that a run that is stopped can be reported.
+        _keep(store, {"artifacts": {name: dict(artifact.recipe) for name, artifact in artifacts.items()},
+                      "planned": [key.id for _, _, key in plan.keys(artifacts)]})
         stages["artifacts"] = time.monotonic() - began
-        cells, measured, problems = _walk(plan, artifacts, store, progress, stages)
+        cells, measured = _walk(plan, artifacts, failed, store, progress, stages)
+        problems = [{"variant": entry, "reason": reason} for entry, reason in failed.items()]
         reporting = time.monotonic()
         summary = _write(experiment, store, cells, artifacts, problems, _overlaps(plan))
         if not problems:
@@ -79,21 +84,28 @@ def run(
 
 
 def _walk(
-    plan: Plan, artifacts: Mapping[str, Artifact], store: Store, progress: Progress, stages: dict[str, float]
-) -> tuple[list[Cell], int, list[dict[str, str]]]:
+    plan: Plan, artifacts: Mapping[str, Artifact], failed: dict[str, str], store: Store, progress: Progress,
+    stages: dict[str, float],
+) -> tuple[list[Cell], int]:
+    """Measure what is missing: all cells that there are then, and how many are new.
+
+    `failed` holds the reason of each entry that is left out, and gets those of further ones.
+    """
     keys = {(id(step), subject): key for step, subject, key in plan.keys(artifacts)}
     for key in keys.values():
         if key.kind == "load" and store.has(key) and limited_by_client(store.cell(key)):
             store.remove(key)
     done = {(key.variant, key.subject, key.block) for key in keys.values() if store.has(key)}
-    progress.begin([task for task in plan.tasks() if (task.entry, task.subject, task.block) not in done], len(done))
-    failed: dict[str, str] = {}
+    progress.begin([task for task in plan.tasks() if task.entry not in failed
+                    and (task.entry, task.subject, task.block) not in done], len(done))
     measured = 0
     calibration: dict[str, Any] | None = None
     for step in plan.steps:
+        if step.entry in failed:
+            continue
         pending = {subject: keys[id(step), subject] for subject in step.subjects
                    if not store.has(keys[id(step), subject])}
-        if not pending or step.entry in failed:
+        if not pending:
             continue
         started = time.monotonic()
         if isinstance(step, LoadStep) and "speed" not in stages:
@@ -113,20 +125,19 @@ def _walk(
             else:
                 score(plan, step, pending, artifacts, store, progress)
             measured += len(pending)
-        except MeasurementError as error:
+        except (MeasurementError, ModelError) as error:
             if step.variant == plan.baseline:
                 raise
             failed[step.entry] = str(error)
             progress.note(f"{step.entry}: {error}")
         finally:
             stages[stage] = stages.get(stage, 0.0) + time.monotonic() - started
-    problems = [{"variant": entry, "reason": reason} for entry, reason in failed.items()]
-    return [store.cell(key) for key in keys.values() if store.has(key)], measured, problems
+    return [store.cell(key) for key in keys.values() if store.has(key)], measured
 
 
 def report(store: Store) -> Summary:
-    """Write the report of the last finished run again, measuring nothing; `StoreError` when no run was finished."""
-    summary = read_run(store).summary()
+    """Write the report of the last run again, measuring nothing; `StoreError` when no cell of it is stored."""
+    summary = read_run(store, unfinished=True).summary()
     _write_reports(store, summary)
     return summary
 

@@ -18,8 +18,8 @@ from quantcheck.spec.experiment import Experiment, VllmEngine
 from quantcheck.variants.artifact import Artifact
 from quantcheck.variants.shapes import read_config_file
 
-__all__ = ["engine_of", "engine_version", "interpreter", "scored_at_once", "scored_tokens", "scoring_depends",
-           "scoring_engine"]
+__all__ = ["engine_of", "engine_version", "interpreter", "own_arguments", "scored_at_once", "scored_tokens",
+           "scoring_depends", "scoring_engine"]
 
 SCORED_AT_ONCE, AGAIN_AT_ONCE = 16, 5
 """Requests in flight when a server scores, and when it scores the twin."""
@@ -37,7 +37,7 @@ def engine_of(
     """
     return open_engine(
         experiment.engine, variant=entry, model=artifact.path, slots=slots, tokens=tokens, log=log,
-        python=interpreter(experiment), arguments={**_own_arguments(experiment, variant, artifact), **(options or {})},
+        python=interpreter(experiment), arguments={**own_arguments(experiment, variant, artifact), **(options or {})},
     )
 
 
@@ -123,7 +123,7 @@ def _scoring_options(given: Mapping[str, Any], tokens: int, *, again: bool) -> d
     return options
 
 
-def _own_arguments(experiment: Experiment, variant: str, artifact: Artifact) -> dict[str, Any]:
+def own_arguments(experiment: Experiment, variant: str, artifact: Artifact) -> dict[str, Any]:
     """Options of `vllm serve` that are this variant's alone."""
     return {**artifact.recipe.get("engine_args", {}), **experiment.variants[variant].args}
 
@@ -132,7 +132,7 @@ def _arguments(experiment: Experiment, variant: str, artifact: Artifact) -> dict
     """All options of `vllm serve` that follow from the experiment."""
     engine = experiment.engine
     assert isinstance(engine, VllmEngine)
-    return {**engine.args, **_own_arguments(experiment, variant, artifact)}
+    return {**engine.args, **own_arguments(experiment, variant, artifact)}
 
 
 def _holds(experiment: Experiment, variant: str, artifact: Artifact) -> int | None:

@@ -19,10 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from quantcheck.errors import QuantcheckError, SpecError
+from quantcheck.spec.variant import Variant
 from quantcheck.variants.gguf_file import disk_errors
 from quantcheck.variants.hashing import file_sha256
 
-__all__ = ["MODEL", "Artifact", "Cache", "cache_root", "recipe_hash"]
+__all__ = ["MODEL", "Artifact", "Cache", "OnFailure", "cache_root", "make_each", "recipe_hash"]
+
+OnFailure = Callable[[str, QuantcheckError], None]
+"""Told the variant whose artifact could not be made, and why; what it raises ends the making."""
 
 RECIPE = "recipe.json"
 MODEL = "model.gguf"
@@ -73,6 +78,26 @@ class Artifact:
     def named(self, name: str) -> "Artifact":
         """The same files as the variant `name`."""
         return replace(self, name=name)
+
+
+def make_each(
+    variants: Mapping[str, Variant], make: Callable[[str, Variant], Artifact], on_failure: OnFailure | None
+) -> dict[str, Artifact]:
+    """The artifact of every variant, by name and in order, without those of which `on_failure` was told.
+
+    A `SpecError` is a mistake to mend, and is always raised; without `on_failure` any other error is, too.
+    """
+    made: dict[str, Artifact] = {}
+    for name, variant in variants.items():
+        try:
+            made[name] = make(name, variant).named(name)
+        except SpecError:
+            raise
+        except QuantcheckError as error:
+            if on_failure is None:
+                raise
+            on_failure(name, error)
+    return made
 
 
 def cache_root() -> Path:

@@ -2,7 +2,7 @@
 
 A JSONL file has `text` or `messages` on every line, one sample a line. Any other file is one plain text, which the job
 cuts into samples once it has the model's tokenizer. `hub:OWNER/NAME` is a data set of the Hugging Face hub, which the
-job fetches.
+job fetches; `reference/stories` and `reference/documentation` are texts that ship with the reference model.
 """
 
 import json
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from quantcheck import reference
 from quantcheck.errors import SpecError
 from quantcheck.spec.variant import Calibration
 from quantcheck.variants.hashing import file_sha256
@@ -19,6 +20,7 @@ from quantcheck.variants.hashing import file_sha256
 __all__ = ["CalibrationData", "calibration_inputs", "has_chat_template", "read_calibration"]
 
 _HUB_NAME = re.compile(r"hub:([A-Za-z0-9][\w.-]*/[\w.-]+)")
+_SHIPPED = "reference/"
 _JSONL = (".jsonl", ".ndjson")
 
 
@@ -87,6 +89,9 @@ def _file(how: Calibration, base: Path) -> Path:
         raise SpecError(f"calibration {how.dataset!r} is no hub name: write hub:OWNER/NAME")
     path = base / Path(how.dataset).expanduser()
     if not path.is_file():
+        shipped = how.dataset.removeprefix(_SHIPPED)
+        if how.dataset.startswith(_SHIPPED) and shipped in reference.CORPORA:
+            return reference.corpus_path(shipped)
         raise SpecError(f"calibration {how.dataset!r} is not there ({path}): name a JSONL or text file")
     return path
 

@@ -8,14 +8,14 @@ from typing import Any
 from quantcheck import __version__
 from quantcheck.errors import ModelError, SpecError
 from quantcheck.spec.variant import Variant
-from quantcheck.variants.artifact import Artifact, Cache, cache_root, recipe_hash
+from quantcheck.variants.artifact import Artifact, Cache, OnFailure, cache_root, make_each, recipe_hash
 from quantcheck.variants.checkpoint import read_quantization
-from quantcheck.variants.compress import compress, compressor_versions, inputs, method_of
+from quantcheck.variants.compress import compress, compressor_versions, inputs
 from quantcheck.variants.gguf_file import disk_errors
 from quantcheck.variants.hashing import Hashes
 from quantcheck.variants.schemes import quantization_config
 from quantcheck.variants.shapes import read_config_file, read_config_of
-from quantcheck.variants.source import Source, find_model
+from quantcheck.variants.source import Source, check_model, find_model
 from quantcheck.variants.weight_bytes import read_bytes, weight_bytes
 from quantcheck.variants.weightless import DTYPES, write_weightless
 
@@ -37,22 +37,25 @@ def prepare_folders(
     base: Path | None = None,
     cache: Path | None = None,
     progress: Callable[[str], None] | None = None,
+    on_failure: OnFailure | None = None,
 ) -> dict[str, Artifact]:
     """Make, or find in the cache, the artifact of every variant of `model`, by variant name; `path` is a folder.
 
     `random`: only configurations are written, from that of `model` (a folder, a hub name, or shape:NAME).
     `compressor` gives the interpreter that has llm-compressor, and is asked only when something is to be quantized.
+    `on_failure`: as `artifact.make_each`.
 
     A recipe's `engine_args` are options that an engine needs to load the artifact as it is meant. Raises SpecError for
-    a scheme or name that cannot be, ModelError for files that are damaged or not supported, EngineUnavailable where
-    llm-compressor is needed and not there. Names are checked for all variants before anything is made.
+    a scheme, name or local file that cannot be, ModelError for files that are damaged or not supported,
+    EngineUnavailable where llm-compressor is needed and not there. Names are checked for all variants before anything
+    is made.
     """
     base, root = base or Path.cwd(), cache or cache_root()
     maker = _Maker(model, base, root, compressor, progress or (lambda _line: None))
     for name, variant in variants.items():
         maker.check(name, variant, random=random)
     make = maker.weightless if random else maker.real
-    return {name: make(name, variant).named(name) for name, variant in variants.items()}
+    return make_each(variants, make, on_failure)
 
 
 class _Maker:
@@ -67,12 +70,17 @@ class _Maker:
 
     def check(self, name: str, variant: Variant, *, random: bool) -> None:
         """Raise SpecError for what can be seen to be wrong without reading a model."""
-        if variant.checkpoint is not None or variant.scheme in (None, *DTYPES):
+        if variant.checkpoint is not None:
+            check_model(variant.checkpoint, self._base)
+            return
+        if not random:
+            check_model(self._model, self._base)
+        if variant.scheme in (None, *DTYPES):
             return
         if random:
             quantization_config(str(variant.scheme))
         elif variant.maker == "llm-compressor":
-            method_of(str(variant.scheme), variant.quantize)
+            inputs(str(variant.scheme), variant.quantize, self._base)  # with the calibration's file
         else:
             raise SpecError(f"variants.{name}: {variant.maker} makes no {variant.scheme}; leave `with:` out")
 
@@ -160,7 +168,7 @@ def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"quantcheck": __version__, "vocabulary": config.get("vocab_size"), "architecture": None}
     try:
         sizes, reads, parameters = read_bytes(config)
-    except (ModelError, KeyError, TypeError):  # another family, or a format whose bytes are not known
+    except ModelError:  # another family, or a format whose bytes are not known
         return found
     bits = 8 * sum(reads.values()) / parameters
     return found | {"architecture": sizes, "read_bytes": reads, "parameters": parameters,

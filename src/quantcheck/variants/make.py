@@ -15,7 +15,7 @@ from gguf import LlamaFileType
 from quantcheck import __version__
 from quantcheck.errors import ModelError, SpecError
 from quantcheck.spec.experiment import Variant
-from quantcheck.variants.artifact import MODEL, Artifact, Cache, cache_root
+from quantcheck.variants.artifact import MODEL, Artifact, Cache, OnFailure, cache_root, make_each
 from quantcheck.variants.composition import composition
 from quantcheck.variants.convert import convert
 from quantcheck.variants.gguf_file import GgufFile, bits_per_weight, disk_errors
@@ -25,7 +25,7 @@ from quantcheck.variants.mix import SCHEMES, Tensor
 from quantcheck.variants.quantize import find_llama_quantize, quantize, quantize_with_llama_quantize
 from quantcheck.variants.random_gguf import write_random_gguf
 from quantcheck.variants.shapes import read_config_of
-from quantcheck.variants.source import Source, find_gguf, find_model
+from quantcheck.variants.source import Source, check_gguf, find_gguf, find_model
 
 __all__ = ["Progress", "prepare", "scheme_of"]
 
@@ -48,6 +48,7 @@ def prepare(
     random: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
+    on_failure: OnFailure | None = None,
 ) -> dict[str, Artifact]:
     """Make, or find in the cache, the artifact of every variant of `model`, by variant name.
 
@@ -58,15 +59,16 @@ def prepare(
         cache: instead of `artifact.cache_root()`.
         random: valid files of random weights, from nothing but the model's configuration.
         threads: for quantizing and importance matrices; default all cores.
+        on_failure: as `artifact.make_each`.
 
-    Raises SpecError for a scheme or name that cannot be, ModelError for files that are damaged or not supported,
-    StoreError when the disk is full. Names are checked for all variants before anything is made.
+    Raises SpecError for a scheme, name or local file that cannot be, ModelError for files that are damaged or not
+    supported, StoreError when the disk is full. Names are checked for all variants before anything is made.
     """
     maker = _Maker(model, base or Path.cwd(), cache or cache_root(), threads, progress)
     for name, variant in variants.items():
         maker.check(name, variant)
     make = maker.random if random else maker.make
-    return {name: maker.described(make(name, variant)).named(name) for name, variant in variants.items()}
+    return make_each(variants, lambda name, variant: maker.described(make(name, variant)), on_failure)
 
 
 def scheme_of(name: str, variant: str = "") -> str:
@@ -97,6 +99,7 @@ class _Maker:
     def check(self, name: str, variant: Variant) -> None:
         """Raise SpecError for what can be seen to be wrong without reading a model."""
         if variant.checkpoint is not None:
+            check_gguf(variant.checkpoint, self._base)
             return
         scheme_of(variant.scheme or "", name)
         if variant.maker == "llama-quantize":

@@ -13,7 +13,7 @@ from quantcheck.errors import ModelError, SpecError
 from quantcheck.variants.hashing import Hashes
 from quantcheck.variants.weights import weight_files
 
-__all__ = ["Source", "find_config", "find_gguf", "find_model"]
+__all__ = ["Source", "check_gguf", "check_model", "find_config", "find_gguf", "find_model"]
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _TOKENIZER_FILES = (
@@ -59,12 +59,30 @@ def find_model(name: str, base: Path, hashes: Hashes) -> Source:
         return _folder(name, path, hashes)
     if path.is_file() or path.suffix == ".gguf":
         return find_gguf(name, base, hashes)
-    # A plain hub name. `models/llama` where `models` is a folder is a path with a slip in it, not a repository.
-    if _HUB_NAME.fullmatch(name) and not path.parent.exists():
+    if _is_hub_name(name, path):
         return _folder(name, _fetch(name, name), hashes)
-    raise SpecError(
-        f"model {name!r} is not there: name `reference`, a Hugging Face folder, a GGUF file or hub:REPOSITORY"
-    )
+    raise _not_there(name)
+
+
+def check_model(name: str, base: Path) -> None:
+    """Raise the SpecError that `find_model` would raise, without reading or fetching anything."""
+    path = base / Path(name).expanduser()
+    if name.startswith("hub:"):
+        _hub_parts(name)
+    elif path.suffix == ".gguf":
+        check_gguf(name, base)
+    elif name != "reference" and not path.exists() and not _is_hub_name(name, path):
+        raise _not_there(name)
+
+
+def check_gguf(name: str, base: Path) -> None:
+    """Raise the SpecError that `find_gguf` would raise, without reading or fetching anything."""
+    path = base / Path(name).expanduser()
+    if name.startswith("hub:"):
+        if _hub_parts(name)[1] is None:
+            raise SpecError(f"{name!r} names no file: write hub:OWNER/NAME/FILE.gguf")
+    elif not path.is_file():
+        raise SpecError(f"{name!r} is not there ({path}): give a GGUF file")
 
 
 def find_config(name: str, base: Path) -> Path:
@@ -76,7 +94,7 @@ def find_config(name: str, base: Path) -> Path:
     if path.is_dir():
         return path / "config.json"
     repository = _hub_parts(name)[0] if name.startswith("hub:") else name
-    if _HUB_NAME.fullmatch(repository) and not path.parent.exists():
+    if _is_hub_name(repository, path):
         return _fetch_file(name, repository, "config.json")
     raise SpecError(f"model {name!r} is not there: name a Hugging Face folder, hub:REPOSITORY or a built-in shape, "
                     "such as shape:mistral-7b")
@@ -84,15 +102,22 @@ def find_config(name: str, base: Path) -> Path:
 
 def find_gguf(name: str, base: Path, hashes: Hashes) -> Source:
     """Find one GGUF file: a path relative to `base`, or hub:REPOSITORY/FILE.gguf. Errors as `find_model`."""
+    check_gguf(name, base)
     if name.startswith("hub:"):
         repository, file = _hub_parts(name)
-        if file is None:
-            raise SpecError(f"{name!r} names no file: write hub:OWNER/NAME/FILE.gguf")
+        assert file is not None
         return _gguf(name, _fetch_file(name, repository, file), hashes)
-    path = base / Path(name).expanduser()
-    if not path.is_file():
-        raise SpecError(f"{name!r} is not there ({path}): give a GGUF file")
-    return _gguf(name, path, hashes)
+    return _gguf(name, base / Path(name).expanduser(), hashes)
+
+
+def _is_hub_name(name: str, path: Path) -> bool:
+    """A plain hub name. `models/llama` where `models` is a folder is a path with a slip in it, not a repository."""
+    return _HUB_NAME.fullmatch(name) is not None and not path.parent.exists()
+
+
+def _not_there(name: str) -> SpecError:
+    return SpecError(
+        f"model {name!r} is not there: name `reference`, a Hugging Face folder, a GGUF file or hub:REPOSITORY")
 
 
 def _gguf(name: str, path: Path, hashes: Hashes) -> Source:

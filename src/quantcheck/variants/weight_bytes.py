@@ -68,8 +68,19 @@ def weight_bytes(config: Mapping[str, Any]) -> int:
 def read_bytes(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int], int]:
     """(sizes as `stats.roofline.Shape` reads them, bytes as a recipe's `read_bytes` has them, number of weights).
 
-    With tied weights the one table is the head, and `embedding` is 0. Raises as `weight_bytes`.
+    With tied weights the one table is the head, and `embedding` is 0. Raises `ModelError` for another family, a format
+    whose bytes are not known, and a configuration that cannot be.
     """
+    try:
+        found = _read_bytes(config)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ModelError(f"config.json: its weights cannot be counted ({type(error).__name__}: {error})") from error
+    if found[2] < 1:
+        raise ModelError("config.json: its weights cannot be counted (there are none)")
+    return found
+
+
+def _read_bytes(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int], int]:
     tied = bool(config.get("tie_word_embeddings"))
     wide = DTYPE_BYTES.get(str(config.get("torch_dtype") or config.get("dtype") or "float32"), 4)
     hidden, vocabulary, heads = (int(config[key]) for key in ("hidden_size", "vocab_size", "num_attention_heads"))

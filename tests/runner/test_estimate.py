@@ -1,0 +1,187 @@
+"""How long a plan says that an experiment takes: learned from measured cells, or assumed by the model's shape."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantcheck import presets
+from quantcheck.runner import estimate as estimating
+from quantcheck.runner.assumed import H200, AssumedPace, Device
+from quantcheck.runner.estimate import Estimate, estimate
+from quantcheck.runner.pace import Pace
+from quantcheck.runner.plan import Task, make_plan
+from quantcheck.spec.experiment import Experiment
+from quantcheck.store import CellKey, Store
+from quantcheck.telemetry.environment import hardware_id
+
+MEASURED: list[tuple[str, str, int, float, float]] = json.loads(
+    (Path(__file__).parent / "vllm-awq-18-h200.json").read_text(encoding="utf-8"))["cells"]
+"""The first block of vllm-awq-18 on an H200: entry, subject, block, seconds of the cell, seconds of the start."""
+WINDOWS_S = sum(cell[3] for cell in MEASURED)
+STARTS_S = sum({cell[0]: cell[4] for cell in MEASURED}.values())
+NEAR = 0.30
+DOCS = Path(__file__).parents[2] / "docs" / "results" / "vllm-awq-18"
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on every machine."""
+    monkeypatch.setattr(estimating, "gpus", list)
+
+
+def awq_18(**changes: Any) -> Experiment:
+    return presets.load("vllm-awq-18").model_copy(update=changes)
+
+
+def stored(folder: Path, chosen: Experiment) -> Store:
+    """A results folder that holds the measured block as a finished run of `chosen` on this machine."""
+    store = Store(folder)
+    store.lock()
+    for number, (entry, subject, block, seconds, ready) in enumerate(MEASURED):
+        store.write(CellKey("load", entry, subject, block, f"{number:064x}"), {
+            "started_at": number, "duration_s": seconds, "result": {"ready_s": ready}}, {})
+    store.write_document("experiment.json", json.dumps({
+        "experiment": chosen.model_dump(mode="json", by_alias=True), "hardware_id": hardware_id(),
+        "artifacts": {"fp16": {}}, "cells": [cell.folder.name for cell in store.cells()], "problems": []}))
+    store.unlock()
+    return store
+
+
+def time_line(found: Estimate) -> str:
+    return next(line for line in found.lines() if line.startswith("time"))
+
+
+def test_the_assumption_is_within_30_percent_of_the_block_measured_on_an_h200(tmp_path: Path) -> None:
+    found = estimate(awq_18(blocks=1), Store(tmp_path / "x"), allow_probe=True)
+    assert found.seconds == pytest.approx(STARTS_S + WINDOWS_S, rel=NEAR)
+    assert "assumed for NVIDIA H200 (4.2 TB/s, 700 TFLOP/s): 90 s a start" in time_line(found)
+    # Neither half makes up for the other.
+    assumed = AssumedPace(awq_18(), H200)
+    windows = [assumed.seconds(task) or 0.0 for task in make_plan(awq_18(blocks=1)).tasks()]
+    assert sum(windows) == pytest.approx(WINDOWS_S, rel=NEAR)
+    assert 3 * (assumed.start_s("fp16") or 0.0) == pytest.approx(STARTS_S, rel=NEAR)
+
+
+def test_the_stored_runs_own_ceilings_give_the_same(tmp_path: Path) -> None:
+    document = json.loads((DOCS / "experiment.json").read_text(encoding="utf-8"))
+    device = Device.measured(document["ceilings"])
+    assert device is not None
+    assert device.name == "NVIDIA H200"
+    plan = make_plan(awq_18(blocks=1))
+    assert Pace(AssumedPace(awq_18(), device)).seconds(plan.tasks()) == pytest.approx(STARTS_S + WINDOWS_S, rel=NEAR)
+    ready = {row["variant"]: row["ready_s"]["value"]
+             for row in json.loads((DOCS / "summary.json").read_text(encoding="utf-8"))["memory"]}
+    assert all(value == pytest.approx(90, rel=0.4) for value in ready.values())
+
+
+def test_a_stored_block_predicts_the_next_ones_starts_included(tmp_path: Path) -> None:
+    chosen = awq_18(blocks=3)
+    found = estimate(chosen, stored(tmp_path / "mine", chosen), allow_probe=True)
+    assert (found.stored, len(found.plan)) == (27, 81)
+    # Two blocks more: every window as it was (the baseline's two as their mean), every start as the variant's last.
+    last = {"fp16": 95.594, "awq": 98.752}
+    assert found.seconds == pytest.approx(2 * (WINDOWS_S + 2 * last["fp16"] + last["awq"]), rel=0.01)
+    assert time_line(found).endswith("from the cells stored here")
+
+
+def test_a_run_beside_of_the_same_model_teaches_starts_and_scale(tmp_path: Path) -> None:
+    stored(tmp_path / "earlier", awq_18(blocks=1))
+    same = estimate(awq_18(blocks=1), Store(tmp_path / "again"), allow_probe=True)
+    assert same.seconds == pytest.approx(WINDOWS_S + 2 * 95.594 + 98.752, rel=0.01)
+    assert "from the cells in earlier, the rest assumed for" in time_line(same)
+    race = presets.load("format-race")
+    learned = estimate(race, Store(tmp_path / "race"), allow_probe=True).seconds
+    alone = estimate(race, Store(tmp_path / "elsewhere" / "race"), allow_probe=True).seconds
+    assert learned is not None
+    assert alone is not None
+    assert learned != alone
+    assert learned == pytest.approx(alone, rel=NEAR)
+    # Another model's cells say nothing.
+    other = presets.load("70b-one-gpu-or-two")
+    assert "cells" not in time_line(estimate(other, Store(tmp_path / "70b"), allow_probe=True))
+
+
+def test_real_weights_are_read_from_the_disk_and_made_before(tmp_path: Path) -> None:
+    real = presets.load("reference-vllm")
+    found = estimate(real, Store(tmp_path / "x"), allow_probe=True)
+    lines = list(found.lines())
+    assert "made first  fp8, w8a8, gptq, awq by llm-compressor, once; that time is not in what follows" in lines
+    assert "GB of weights loaded per second" in time_line(found)
+    assert "tokens scored per second" in time_line(found)
+    assert found.seconds is not None
+    # 6 entries x (3 blocks + 1 scoring) starts of 90 s are most of it.
+    assert 24 * 90 < found.seconds < 24 * 90 * 1.5
+
+
+def test_a_gpu_that_was_measured_takes_the_place_of_the_assumed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = {"cuda": {"name": "Half", "copy": {"median": 2.1e12}, "matrix": {"fp16": {"median": 3.5e14}}}}
+    monkeypatch.setattr(estimating, "gpus", lambda: [{"name": "Half"}])
+    monkeypatch.setattr(estimating, "ceilings_of", lambda *_args, **_others: slow)
+    fast = estimate(awq_18(), Store(tmp_path / "x"), allow_probe=False)
+    found = estimate(awq_18(), Store(tmp_path / "x"), allow_probe=True)
+    assert "assumed for Half (2.1 TB/s, 350 TFLOP/s)" in time_line(found)
+    assert found.seconds is not None
+    assert fast.seconds is not None
+    assert found.seconds > fast.seconds
+
+
+def test_a_model_that_is_not_at_hand_leaves_the_time_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    other = presets.load("llm-compressor-w8a8").model_copy(update={"model": "hub:tiny/other"})
+    found = estimate(other, Store(tmp_path / "x"), allow_probe=True)
+    assert found.seconds is None
+    assert "'hub:tiny/other' is not in the local hub cache" in time_line(found)
+
+
+def test_a_hubs_model_is_planned_by_its_built_in_shape_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_args: pytest.fail("nothing is fetched"))
+    chosen = presets.load("llm-compressor-w8a8")
+    found = estimate(chosen, Store(tmp_path / "x"), allow_probe=True)
+    assert "assumed for NVIDIA H200 and the shape llama-3.1-8b" in time_line(found)
+    # Starts read 16 and 9 GB from the disk.
+    assert AssumedPace(chosen, H200).start_s("bf16") == pytest.approx(90 + 16.06, abs=0.1)
+    assert AssumedPace(chosen, H200).start_s("w8a8") == pytest.approx(90 + 9.09, abs=0.1)
+
+
+def test_unlike_options_are_told(tmp_path: Path) -> None:
+    lines = estimate(presets.load("70b-one-gpu-or-two"), Store(tmp_path / "x"), allow_probe=False).lines()
+    told = [line for line in lines if line.startswith("unlike")]
+    assert len(told) == 3
+    assert "awq: tensor-parallel-size the default (fp16: 2)" in told[-1]
+
+
+def task(entry: str, subject: str = "s@c1", block: int = 0, work: float = 100.0, kind: Any = "load") -> Task:
+    return Task(entry, subject, block, kind, work, kind == "load")
+
+
+def test_a_variants_own_cells_go_before_others_and_sizes_are_kept_apart() -> None:
+    pace = Pace()
+    assert pace.seconds([task("a")]) is None
+    pace.learn(task("a"), 10.0)
+    pace.learn(task("b"), 20.0)
+    assert pace.seconds([task("a@again", block=3)]) == 10.0
+    assert pace.seconds([task("b")]) == 20.0
+    assert pace.seconds([task("c")]) == 15.0
+    # The same name with more work is another size: by the kind's rate.
+    assert pace.seconds([task("a", work=400.0)]) == pytest.approx(400 * 30 / 200)
+
+
+def test_a_start_counts_once_for_all_its_cells() -> None:
+    pace = Pace()
+    pace.learn(task("a"), 1.0)
+    pace.learn_start("a", 9.0)
+    pace.learn_start("a@again", 5.0)
+    cells = [task("a", block=0), task("a", block=0), task("a", block=1)]
+    assert pace.seconds(cells) == 3 * 1.0 + 2 * 5.0
+    assert pace.seconds([task("b")]) == 1.0 + 7.0
+    scored = task("a", kind="quality")
+    pace.learn(scored, 2.0)
+    assert pace.seconds([scored]) == 2.0
