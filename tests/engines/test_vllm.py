@@ -12,7 +12,7 @@ import pytest
 from quantcheck.engines.vllm import VllmServer, command_line
 from quantcheck.engines.vllm_metrics import Counters
 from quantcheck.engines.vllm_python import vllm_packages
-from quantcheck.errors import EngineError, EngineUnavailable, ModelError, SpecError
+from quantcheck.errors import EngineError, EngineUnavailable, ModelError
 from quantcheck.spec.experiment import VllmEngine
 
 SERVER = """
@@ -110,7 +110,7 @@ def test_a_hanging_start_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_request_longer_than_the_model_is_refused_before_the_start(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="holds 512 tokens"):
+    with pytest.raises(ModelError, match="holds 512 tokens"):
         server(tmp_path, interpreter(tmp_path), tokens=513).start()
 
 

@@ -29,7 +29,8 @@ def test_a_start_on_a_gpu() -> None:
 def test_a_start_on_a_cpu() -> None:
     assert vllm_facts(read("vllm-0.32.0-cpu-bf16.txt")) == {
         "vllm": "0.32.0", "dtype": "bfloat16", "quantization": None, "kv_cache_dtype": "auto", "tensor_parallel": 1,
-        "prefix_caching": True, "chunked_prefill": True, "kv_cache_tokens": 262_144,
+        "prefix_caching": True, "chunked_prefill": True, "kv_cache_bytes": 1 << 30,
+        "kv_cache_tokens": 262_144,
     }
 
 

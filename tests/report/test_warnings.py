@@ -160,6 +160,12 @@ def peak_memory(run: Run, reserved: float = 60e9) -> None:
         memory["rss_bytes"] = memory["pss_bytes"] = memory["weights_bytes"] + 1e9 if reserved == 0 else reserved
 
 
+def unlike_options(run: Run) -> None:
+    variants = synthetic.experiment().variants
+    run.changes["engine"] = {"kind": "vllm", "args": {"max-num-seqs": 256}}
+    run.changes["variants"] = {name: {"args": {"max-num-seqs": 64} if name == "Q8_0" else {}} for name in variants}
+
+
 CASES: dict[str, tuple[Callable[[Run], None], str]] = {
     "unfinished": (unfinished, "33 of 80 cells are stored: the run was interrupted"),
     "client_limited": (client_limited, "Q8_0, short@c1, block 0 is left out, invalid (client-limited): schedule lag"),
@@ -178,6 +184,7 @@ CASES: dict[str, tuple[Callable[[Run], None], str]] = {
     "one_load": (one_load, "speed was measured at 8 streams only"),
     "prefix_cache": (prefix_cache, "8% of the random prompts' tokens at short@c1 came from a prefix cache"),
     "calibration_overlap": (calibration_overlap, "arithmetic overlaps the calibration text cal.txt: 40 of 1400 items"),
+    "unlike_options": (unlike_options, "Q8_0 was served with other options than the baseline, max-num-seqs 64 (F16"),
     "unlike_sizes": (unlike_sizes, "Q2_K has 6.0 million weights, F16 7.3"),
     "one_benchmark": (one_benchmark, "rest on one benchmark, reference/arithmetic"),
     "too_few_items": (too_few_items, "has 250 items for Q4_K_M, a margin of 1 pp takes about"),

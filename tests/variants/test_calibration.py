@@ -7,7 +7,12 @@ import pytest
 from quantcheck import reference
 from quantcheck.errors import SpecError
 from quantcheck.spec.variant import Calibration
-from quantcheck.variants.calibration import calibration_inputs, has_chat_template, read_calibration
+from quantcheck.variants.calibration import (
+    calibration_inputs,
+    calibration_text,
+    has_chat_template,
+    read_calibration,
+)
 
 MODEL = reference.model_dir()
 
@@ -28,6 +33,17 @@ def test_rows_are_drawn_by_the_seed(tmp_path: Path) -> None:
     assert drawn(0) != drawn(1)
     assert len(set(drawn(0))) == 10
     assert drawn(0) != [f"sample {i}" for i in range(10)]
+
+
+def test_the_text_that_is_read(tmp_path: Path) -> None:
+    chat = {"messages": [{"role": "user", "content": "why"}, {"role": "assistant", "content": "because"}]}
+    (tmp_path / "data.jsonl").write_text(f"{json.dumps({'text': 'sample'})}\n{json.dumps(chat)}\n")
+    (tmp_path / "plain.txt").write_text("a whole text")
+    both = calibration_text(Calibration(dataset="data.jsonl", samples=2), tmp_path)
+    assert both is not None
+    assert sorted(both.splitlines()) == ["sample", "why because"]
+    assert calibration_text(Calibration(dataset="plain.txt"), tmp_path) == "a whole text"
+    assert calibration_text(Calibration(dataset="hub:owner/name"), tmp_path) is None
 
 
 def test_what_is_hashed(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantcheck import environments, reference
+from quantcheck import reference
 from quantcheck.errors import EngineError, EngineUnavailable, ModelError, SpecError
 from quantcheck.spec.variant import Calibration, Quantize
 from quantcheck.variants.compress import SCHEMES, compress, compressor_versions, inputs, method_of
 from quantcheck.variants.schemes import SCHEMES as KNOWN
+from tests.conftest import needs_environment
 from tests.variants import folders
 
 MODEL = reference.model_dir()
@@ -131,10 +132,7 @@ def test_a_result_of_another_format_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    try:
-        return environments.python_of("llm-compressor")
-    except EngineUnavailable as error:
-        pytest.skip(f"needs llm-compressor: {error}")
+    return needs_environment("llm-compressor")
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,9 @@ class _Clock:
         self.done += 1
         return task
 
+    def started(self, variant: str, seconds: float) -> None:
+        self._pace.learn_start(variant, seconds)
+
     def left(self) -> str:
         seconds = self._pace.seconds(self._left.values())
         return "" if seconds is None or self._learned < FEWEST else f"about {_duration(seconds)} left"
@@ -77,6 +80,9 @@ class _Lines(_Quiet):
 
     def preparing(self, what: str) -> None:
         self._print(what)
+
+    def started(self, variant: str, seconds: float) -> None:
+        self._clock.started(variant, seconds)
 
     def finished(self, variant: str, subject: str, block: int, seconds: float) -> None:
         task = self._clock.finish(variant, subject, block, seconds)
@@ -104,6 +110,9 @@ class _Live(_Quiet):
 
     def preparing(self, what: str) -> None:
         self._bar.update(self._task, description=what)
+
+    def started(self, variant: str, seconds: float) -> None:
+        self._clock.started(variant, seconds)
 
     def step(self, variant: str, subject: str, done: int, of: int, block: int = 0) -> None:
         self._bar.update(self._task, description=f"{variant}  {subject}  block {block + 1}",

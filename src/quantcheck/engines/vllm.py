@@ -14,7 +14,7 @@ from quantcheck.engines.served import ServedEngine
 from quantcheck.engines.vllm_log import vllm_facts
 from quantcheck.engines.vllm_metrics import Counters, read_counters
 from quantcheck.engines.vllm_python import vllm_packages
-from quantcheck.errors import EngineError, ModelError, QuantcheckError, SpecError
+from quantcheck.errors import EngineError, ModelError, QuantcheckError
 from quantcheck.process.managed import ManagedProcess
 from quantcheck.spec.experiment import VllmEngine as Settings
 
@@ -38,6 +38,9 @@ _FAULTS = (
     (r"(To serve at least one request with the model's max seq len[^\n]*)", "its KV cache is too small"),
     (r"(The quantization method \S+ is not supported[^\n]*)", "the GPU cannot run this format"),
     (r"(Failed to find a kernel that can implement[^\n]*)", "the GPU cannot run this format"),
+    (r"(Available memory on node[^\n]*)", "the memory is too small for its KV cache"),
+    (r"(No working C\+\+ compiler found[^\n]*)", "it needs a compiler: apt-get install g++ python3-dev"),
+    (r"(Python\.h: No such file[^\n]*)", "it needs Python's headers: apt-get install python3-dev"),
     (r"error: (unrecognized arguments: [^\n]*)", "it does not know an option of engine.args"),
     (r"error: (argument [^\n]*)", "it refuses an option of engine.args"),
     (r"(?:ValueError|RuntimeError|NotImplementedError|AssertionError): (?!Engine core init)([^\n]+)", "it refused"),
@@ -101,7 +104,7 @@ class VllmServer(ServedEngine):
             raise ModelError(f"{path}: cannot be read ({error}); vLLM needs a Hugging Face model folder") from error
         most = self._arguments.get("max-model-len") or config.get("max_position_embeddings")
         if isinstance(most, int) and self._tokens > most:
-            raise SpecError(f"{self._model}: holds {most} tokens, and the longest prompt with its answer has "
+            raise ModelError(f"{self._model}: holds {most} tokens, and the longest prompt with its answer has "
                             f"{self._tokens}; shorten the workload")
 
     def _healthy(self) -> bool:

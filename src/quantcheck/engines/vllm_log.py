@@ -32,7 +32,7 @@ _ONCE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "attention_backend": (r"Using (\w+) attention backend", str),
     "flash_attention": (r"Using FlashAttention version (\d+)", int),
     "weights_bytes": (r"Model loading took ([\d.]+) Gi?B", _bytes),
-    "kv_cache_bytes": (r"Available KV cache memory: ([\d.]+) GiB", _bytes),
+    "kv_cache_bytes": (r"(?:Available KV cache memory: |Explicitly set \()([\d.]+)(?: |/[\d.]+\) )GiB", _bytes),
     "kv_cache_tokens": (r"KV cache size: ([\d,]+) tokens", _whole),
     "graphs_bytes": (r"Graph capturing finished in [\d.]+ secs, took ([\d.]+) GiB", _bytes),
     "compile_s": (r"torch\.compile took ([\d.]+) s in total", float),

@@ -91,6 +91,10 @@ def _described(run: StoredRun) -> Mapping[str, Any]:
         for cell in run.index.load_cells(variant):
             found: Mapping[str, Any] = cell.record["result"].get("engine", {})
             return found
+        for subject in [*run.index.tasks, *run.index.corpora]:
+            if (scored := run.index.quality(variant, subject)) is not None:
+                told: Mapping[str, Any] = scored.record.get("engine", {})
+                return told
     return {}
 
 

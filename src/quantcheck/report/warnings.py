@@ -8,6 +8,7 @@ from quantcheck.report.gpu import clock_lines, has_gpu, windows_at
 from quantcheck.report.gpu_warnings import GPU_PATTERNS
 from quantcheck.report.pattern import Pattern, Seen
 from quantcheck.report.summary import WarningRow
+from quantcheck.spec.arguments import unlike_arguments
 from quantcheck.stats import items_for_noninferiority, minimum_detectable_difference
 
 __all__ = ["PATTERNS", "warning_rows"]
@@ -179,6 +180,11 @@ def _unfinished(seen: Seen) -> Iterator[str]:
                "on, and every word rests on those alone")
 
 
+def _unlike_options(seen: Seen) -> Iterator[str]:
+    for name, told in unlike_arguments(seen.index.experiment).items():
+        yield f"{name} was served with other options than the baseline, {told}: the ratio is not its format's alone"
+
+
 PATTERNS: tuple[Pattern, ...] = (
     Pattern("unfinished", _unfinished, "run the experiment again: it goes on where it stopped"),
     Pattern("client_limited", _client_limited, "use fewer streams, or give the client more free cores"),
@@ -191,6 +197,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("one_load", _one_load, "add others to load.concurrency, such as [1, 8, 32]"),
     Pattern("prefix_cache", _prefix_cache, "turn the engine's prefix caching off, or measure real prompts"),
     Pattern("calibration_overlap", _overlap, "calibrate on another text, or leave the suite out"),
+    Pattern("unlike_options", _unlike_options, "give all variants the same engine.args"),
     Pattern("unlike_sizes", _sizes, "compare variants of one model"),
     Pattern("one_benchmark", _one_benchmark, "add suites of other kinds to quality.suites"),
     Pattern("too_few_items", _too_few_items, "raise quality.items, or policy.margin if more loss is acceptable"),

@@ -27,6 +27,7 @@ from quantcheck.store import Cell, Store
 from quantcheck.telemetry.environment import environment, hardware_id
 from quantcheck.telemetry.host import host_load
 from quantcheck.variants.artifact import Artifact
+from quantcheck.variants.calibration import calibration_text
 
 __all__ = ["Outcome", "report", "run"]
 
@@ -145,6 +146,10 @@ def report(store: Store) -> Summary:
 def _overlaps(plan: Plan) -> list[dict[str, Any]]:
     """What the suites have in common with the texts that variants were quantized with."""
     texts = calibration_texts(plan.experiment.variants)
+    for variant in plan.experiment.variants.values():
+        how = variant.quantize.calibration
+        if how is not None and how.dataset not in texts and (text := calibration_text(how, Path.cwd())):
+            texts[how.dataset] = text
     return overlaps(texts, plan.baseline_step.suites) if texts and plan.experiment.quality else []
 
 

@@ -62,6 +62,7 @@ def measure_block(
     # Before the engine: what is in the GPUs' memory now is not the engine's.
     with GpuMemory(progress.note), GpuSampler() as gpus, engine:
         started_at = time.time()
+        progress.started(step.entry, engine.ready_s)
         for point in step.points:
             if point.subject not in keys:
                 continue

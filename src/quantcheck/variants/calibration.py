@@ -17,7 +17,7 @@ from quantcheck.errors import SpecError
 from quantcheck.spec.variant import Calibration
 from quantcheck.variants.hashing import file_sha256
 
-__all__ = ["CalibrationData", "calibration_inputs", "has_chat_template", "read_calibration"]
+__all__ = ["CalibrationData", "calibration_inputs", "calibration_text", "has_chat_template", "read_calibration"]
 
 _HUB_NAME = re.compile(r"hub:([A-Za-z0-9][\w.-]*/[\w.-]+)")
 _SHIPPED = "reference/"
@@ -45,7 +45,16 @@ def calibration_inputs(how: Calibration, base: Path) -> dict[str, Any]:
     return {**data, "samples": how.samples, "tokens": how.tokens, "seed": how.seed}
 
 
-def read_calibration(how: Calibration, base: Path, source: Path) -> CalibrationData:
+def calibration_text(how: Calibration, base: Path) -> str | None:
+    """What the quantizer may read, as one text; None for a hub's data set. Raises as `read_calibration`."""
+    data = read_calibration(how, base)
+    if data.kind == "hub":
+        return None
+    rows = (row["text"] if "text" in row else " ".join(m["content"] for m in row["messages"]) for row in data.rows)
+    return data.text or "\n".join(rows)
+
+
+def read_calibration(how: Calibration, base: Path, source: Path | None = None) -> CalibrationData:
     """The samples of `how`, drawn by its seed; `source` is the folder of the model, whose chat template matters.
 
     Raises `SpecError` for a file that is missing, empty, unreadable or has too few samples, and for `messages` where
@@ -67,7 +76,7 @@ def read_calibration(how: Calibration, base: Path, source: Path) -> CalibrationD
     if len(rows) < how.samples:
         raise SpecError(f"calibration {how.dataset!r} holds {len(rows)} samples, {how.samples} are asked for: "
                         f"lower quantize.calibration.samples or use a larger file")
-    if any("messages" in row for row in rows) and not has_chat_template(source):
+    if source is not None and any("messages" in row for row in rows) and not has_chat_template(source):
         raise SpecError(f"calibration {how.dataset!r} holds `messages`, but the model has no chat template: "
                         "give `text` on every line instead")
     drawn = random.Random(how.seed).sample(range(len(rows)), how.samples)
