@@ -1,5 +1,5 @@
-"""Write the generated pages of docs/ (the command line, the metrics, the JSON Schemas), the README's verdict and the
-presets' matrices.
+"""Write the generated pages of docs/ (the command line, the metrics, the JSON Schemas), what the README shows of stored
+runs, and the presets' matrices.
 
     python docs/generate.py
 
@@ -15,6 +15,7 @@ import click
 from quantcheck import presets
 from quantcheck.cli import _VERBS, _cli
 from quantcheck.metrics import METRICS
+from quantcheck.report.markdown import render as render_markdown
 from quantcheck.report.schema import gate_schema, load_schema, summary_schema
 from quantcheck.report.terminal import render
 from quantcheck.report.view import Summary
@@ -24,9 +25,11 @@ from quantcheck.runner.plan import LoadStep, make_plan
 from quantcheck.spec.experiment import Experiment
 
 HERE = Path(__file__).parent
-STORED = HERE / "results" / "reference" / "summary.json"
+REFERENCE, ON_GPU = (HERE / "results" / name / "summary.json" for name in ("reference", "vllm-awq-18-h100"))
 BEGIN = "<!-- verdict: written by docs/generate.py from docs/results/reference/summary.json -->\n"
 END = "<!-- end of verdict -->\n"
+BEGIN_GPU = "<!-- table: written by docs/generate.py from docs/results/vllm-awq-18-h100/summary.json -->\n"
+END_GPU = "<!-- end of table -->\n"
 MATRIX = "<!-- matrix: written by docs/generate.py from the preset and `quantcheck plan` -->\n"
 END_MATRIX = "<!-- end of matrix -->\n"
 NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"
@@ -48,8 +51,7 @@ def pages() -> dict[str, str]:
 
 def _preset_page(name: str) -> str:
     text = (HERE / "presets" / f"{name}.md").read_text(encoding="utf-8")
-    before, rest = text.split(MATRIX)
-    return f"{before}{MATRIX}{_matrix(presets.load(name))}{END_MATRIX}{rest.split(END_MATRIX)[1]}"
+    return _replaced(text, MATRIX, _matrix(presets.load(name)), END_MATRIX)
 
 
 def _matrix(experiment: Experiment) -> str:
@@ -80,10 +82,20 @@ def _matrix(experiment: Experiment) -> str:
 
 def _readme() -> str:
     text = (HERE.parent / "README.md").read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    summary = Summary.model_validate_json(STORED.read_text(encoding="utf-8"))
-    verdict = render(summary, io.StringIO(), width=100).split("\n  Quality by task")[0].strip("\n")
-    return f"{before}{BEGIN}```\n{verdict}\n```\n{END}{rest.split(END)[1]}"
+    verdict = render(_summary(REFERENCE), io.StringIO(), width=100).split("\n  Quality by task")[0].strip("\n")
+    text = _replaced(text, BEGIN, f"```\n{verdict}\n```\n", END)
+    on_gpu = _summary(ON_GPU)
+    table = render_markdown(on_gpu).split("## Speed by load\n\n")[1].split("\n\n")[0]
+    return _replaced(text, BEGIN_GPU, f"{table}\n\n> {on_gpu.explanations[0].sentence}.\n", END_GPU)
+
+
+def _summary(path: Path) -> Summary:
+    return Summary.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _replaced(text: str, begin: str, new: str, end: str) -> str:
+    before, rest = text.split(begin)
+    return f"{before}{begin}{new}{end}{rest.split(end)[1]}"
 
 
 def _cli_page() -> str:
