@@ -13,20 +13,27 @@ define debian_package
 endef
 LIBRARIES := PATH="$$PATH:/sbin" ldconfig -p
 
-.PHONY: demo test engines lint clean lock lock-environments
+.PHONY: demo test engines programs lint web clean lock lock-environments
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   quantize, serve and compare the reference model; ends with the verdict (about 5 minutes)"
 	@echo "make test   all tests; QUANTCHECK_SKIP_VLLM=1 leaves out those that need vLLM or llm-compressor"
 	@echo "make lint   ruff and mypy"
+	@echo "make web    build the report's page again (needs Node 20.9 or newer)"
 	@echo "make lock   resolve the requirements again"
 
 demo: $(VENV)/core.stamp
 	$(BIN)/quantcheck run
 
-test: lint engines
+test: lint engines programs
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The report's page is looked at in a real browser, and model-written code runs in bubblewrap; without them those tests
+# are skipped.
+programs:
+	@{ command -v chromium && command -v bwrap; } >/dev/null || [ "$$(id -u)" != 0 ] || \
+	  { apt-get update -qq && apt-get install -y -qq chromium bubblewrap >/dev/null; }
 
 # Into the user's cache, like anybody's: made once for all checkouts.
 engines: $(VENV)/test.stamp
@@ -41,6 +48,11 @@ endif
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# One committed file: nobody needs Node to install or to run quantcheck.
+web: $(VENV)/core.stamp
+	$(BIN)/python web/metrics.py > web/src/data/metrics.json
+	cd web && npm ci --no-audit --no-fund && npm run build
 
 $(VENV)/build.stamp: requirements/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

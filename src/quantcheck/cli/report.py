@@ -11,7 +11,10 @@ __all__ = ["command"]
 @click.command("report")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def command(folder: Path) -> None:
-    """Write comparison.md and summary.json again from the results in FOLDER, and print the verdict."""
+    """Write comparison.md, report.html and summary.json again from the results in FOLDER, and print the verdict.
+
+    Nothing is measured. Of a run that was interrupted, or still goes on, the cells that are stored are reported.
+    """
     from quantcheck.errors import StoreError
     from quantcheck.report.terminal import render
     from quantcheck.runner.run import report

@@ -30,7 +30,7 @@ def command(experiment: str | None, out: Path | None, quiet: bool) -> None:
         outcome = run(chosen, folder, progress, command=f"quantcheck run {experiment or ''}".strip())
     if not quiet:
         click.echo(render(outcome.summary, sys.stdout), nl=False)
-        click.echo(f"\nreport: {folder / 'comparison.md'}   data: {folder / 'summary.json'}")
+        click.echo(f"\nreport: {folder / 'report.html'}, {folder / 'comparison.md'}   data: {folder / 'summary.json'}")
     for problem in outcome.problems:
         click.echo(f"quantcheck: {problem['variant']} was not measured whole: {problem['reason']}", err=True)
     if outcome.problems:

@@ -11,6 +11,7 @@ from typing import Any
 import quantcheck
 from quantcheck.errors import MeasurementError, ModelError, StoreError
 from quantcheck.quality.overlap import calibration_texts, overlaps
+from quantcheck.report.html import render as render_html
 from quantcheck.report.markdown import render as render_markdown
 from quantcheck.report.stored import environment_of, read_run
 from quantcheck.report.view import Summary, build_summary
@@ -50,7 +51,7 @@ class Outcome:
 def run(
     experiment: Experiment, out: Path, progress: Progress | None = None, *, command: str | None = None
 ) -> Outcome:
-    """Measure what is not measured yet, and write `summary.json` and `comparison.md` into `out`.
+    """Measure what is not measured yet, and write `summary.json`, `comparison.md` and `report.html` into `out`.
 
     `command` is what the report gives as the way to run it again.
 
@@ -171,6 +172,7 @@ def _write(
 def _write_reports(store: Store, summary: Summary) -> None:
     store.write_document("summary.json", summary.model_dump_json(indent=1) + "\n")
     store.write_document("comparison.md", render_markdown(summary))
+    store.write_document("report.html", render_html(summary))
 
 
 def _keep(store: Store, what: Mapping[str, Any]) -> None:

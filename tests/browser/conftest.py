@@ -1,0 +1,77 @@
+"""A browser without a network, and pages of stored runs opened in it over file://."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantcheck.report.html import render
+from quantcheck.report.summary import Summary
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Opened:
+    """A page, what it was made from, and what went wrong in it."""
+
+    page: Any
+    summary: Summary
+    address: str
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def show(self, state: str) -> None:
+        """Go to `state` of the page's address, such as `latency?scale=log`."""
+        self.page.goto(f"{self.address}#{state}")
+        self.page.wait_for_selector('[role="tabpanel"]')
+
+    def count(self, selector: str) -> int:
+        found: int = self.page.locator(selector).count()
+        return found
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed; apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_run(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
+    """Opens a summary's page: `open_run(summary)`."""
+    contexts = []
+
+    def open_page(summary: Summary, **context: Any) -> Opened:
+        file = tmp_path / "report.html"
+        file.write_text(render(summary), encoding="utf-8")
+        contexts.append(chromium.new_context(offline=True, **context))
+        opened = Opened(contexts[-1].new_page(), summary, file.as_uri())
+        opened.page.on("console", lambda message: opened.complaints.append(f"{message.type}: {message.text}"))
+        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.page.on("request", lambda request: opened.requests.append(request.url))
+        opened.show("verdict")
+        return opened
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def stored() -> Callable[[str], Summary]:
+    """The summary of a run that is kept under docs/results."""
+    def read(name: str) -> Summary:
+        text = (ROOT / "docs" / "results" / name / "summary.json").read_text(encoding="utf-8")
+        return Summary.model_validate_json(text)
+
+    return read

@@ -1,0 +1,70 @@
+import { type ReactNode, useEffect, useRef, useState } from "react";
+
+export type Margin = { top: number; right: number; bottom: number; left: number };
+
+/** A chart as wide as its place. `children` draws it for a width; narrower paper scales it down. */
+export function Chart({ title, height, children, most = 1200 }: {
+  title: string; height: number; children: (width: number) => ReactNode; most?: number;
+}) {
+  const place = useRef<HTMLDivElement>(null);
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    if (!place.current) return;
+    const watch = new ResizeObserver(([entry]) => setWidth(Math.min(most, Math.floor(entry!.contentRect.width))));
+    watch.observe(place.current);
+    return () => watch.disconnect();
+  }, [most]);
+  const drawn = width || 640;
+  return (
+    <div className="chart" ref={place}>
+      <svg viewBox={`0 0 ${drawn} ${height}`} width={drawn} height={height} role="img" aria-label={title}>
+        {children(drawn)}
+      </svg>
+    </div>
+  );
+}
+
+type Scale = (value: number) => number;
+
+export function XAxis({ scale, ticks, format, y, top, label, from, to }: {
+  scale: Scale; ticks: number[]; format: (v: number) => string; y: number; top: number; label?: string;
+  from: number; to: number;
+}) {
+  return (
+    <g className="axis">
+      {ticks.map((t) => (
+        <g key={t} transform={`translate(${scale(t)},0)`}>
+          <line y1={top} y2={y} className="grid" />
+          <text y={y + 16} textAnchor="middle">{format(t)}</text>
+        </g>
+      ))}
+      <line x1={from} x2={to} y1={y} y2={y} className="base" />
+      {label ? <text className="name" x={(from + to) / 2} y={y + 34} textAnchor="middle">{label}</text> : null}
+    </g>
+  );
+}
+
+export function YAxis({ scale, ticks, format, x, right, label }: {
+  scale: Scale; ticks: number[]; format: (v: number) => string; x: number; right: number; label?: string;
+}) {
+  return (
+    <g className="axis">
+      {ticks.map((t) => (
+        <g key={t} transform={`translate(0,${scale(t)})`}>
+          <line x1={x} x2={right} className="grid" />
+          <text x={x - 7} dy="0.32em" textAnchor="end">{format(t)}</text>
+        </g>
+      ))}
+      {label ? <text className="name" x={0} y={11} textAnchor="start">{label}</text> : null}
+    </g>
+  );
+}
+
+/** A line with a name: an SLO, a margin, a device's memory. */
+export function Rule({ at, from, to, text, vertical, anchor = "end" }: {
+  at: number; from: number; to: number; text: string; vertical?: boolean; anchor?: "start" | "middle" | "end";
+}) {
+  return vertical
+    ? <g className="rule"><line x1={at} x2={at} y1={from} y2={to} /><text x={at} y={from - 4} textAnchor={anchor}>{text}</text></g>
+    : <g className="rule"><line x1={from} x2={to} y1={at} y2={at} /><text x={from + 4} y={at - 4}>{text}</text></g>;
+}

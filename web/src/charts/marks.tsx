@@ -1,0 +1,65 @@
+// How a variant looks in every chart: a hue that colour-blind readers can tell apart, and a shape of its own.
+
+import { symbol, symbolCircle, symbolCross, symbolDiamond, symbolSquare, symbolTriangle, symbolWye } from "d3-shape";
+import type { Run } from "@/data/run";
+
+const SHAPES = [symbolCircle, symbolSquare, symbolTriangle, symbolDiamond, symbolWye, symbolCross];
+const HUES = 7;
+
+export type Look = { colour: string; path: (area?: number) => string; dash: string | undefined };
+
+/** The baseline is the ink's colour and a circle; the others take hues and shapes in turn. */
+export function looks(run: Run): Map<string, Look> {
+  let at = 0;
+  return new Map(run.variants.map((variant) => {
+    const i = variant.baseline ? -1 : at++;
+    const shape = SHAPES[(i + 1) % SHAPES.length]!;
+    return [variant.name, {
+      colour: i < 0 ? "var(--ink)" : `var(--hue-${(i % HUES) + 1})`,
+      path: (area = 64) => symbol(shape, area)() ?? "",
+      dash: i < 0 ? "5 3" : undefined,
+    }];
+  }));
+}
+
+export function Mark({ look, x, y, title, hollow, name }: {
+  look: Look; x: number; y: number; title: string; hollow?: boolean; name: string;
+}) {
+  return (
+    <path className="mark" data-variant={name} d={look.path()} transform={`translate(${x},${y})`} stroke={look.colour}
+      strokeWidth={1.8} fill={hollow ? "var(--paper)" : look.colour}>
+      <title>{title}</title>
+    </path>
+  );
+}
+
+/** What failed: a cross, in the variant's colour. */
+export function Cross({ look, x, y, title }: { look: Look; x: number; y: number; title: string }) {
+  return (
+    <path className="cross" d="M-5,-5L5,5M-5,5L5,-5" transform={`translate(${x},${y})`} stroke={look.colour}
+      strokeWidth={2.2} fill="none"><title>{title}</title></path>
+  );
+}
+
+export function Legend({ run, hidden, toggle }: {
+  run: Run; hidden?: Set<string>; toggle?: (name: string) => void;
+}) {
+  return (
+    <div className="legend" role="group" aria-label="Variants">
+      {[...looks(run)].map(([name, look]) => {
+        const inside = (
+          <>
+            <svg width={26} height={14} aria-hidden="true">
+              <line x1={0} x2={26} y1={7} y2={7} stroke={look.colour} strokeWidth={2} strokeDasharray={look.dash} />
+              <path d={look.path()} transform="translate(13,7)" fill={look.colour} />
+            </svg>
+            {name}
+          </>
+        );
+        return toggle
+          ? <button key={name} type="button" aria-pressed={!hidden?.has(name)} onClick={() => toggle(name)}>{inside}</button>
+          : <span key={name}>{inside}</span>;
+      })}
+    </div>
+  );
+}

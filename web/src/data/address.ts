@@ -1,0 +1,32 @@
+// The state of the page, in the address: `#latency?scale=log&hide=Q2_K`. A link restores it.
+
+import { useCallback, useSyncExternalStore } from "react";
+
+const subscribe = (changed: () => void) => {
+  window.addEventListener("hashchange", changed);
+  return () => window.removeEventListener("hashchange", changed);
+};
+const hash = () => window.location.hash;
+const none = () => "";
+
+function split(text: string): [string, URLSearchParams] {
+  const [view = "", query = ""] = text.replace(/^#/, "").split("?");
+  return [view, new URLSearchParams(query)];
+}
+
+export function useAddress() {
+  const now = useSyncExternalStore(subscribe, hash, none);
+  const [view, state] = split(now);
+  const set = useCallback((key: string, value: string | null) => {
+    const [current, query] = split(window.location.hash);
+    if (value === null || value === "") query.delete(key);
+    else query.set(key, value);
+    const text = query.toString();
+    window.location.hash = current + (text ? `?${text}` : "");
+  }, []);
+  const go = useCallback((next: string) => {
+    const text = split(window.location.hash)[1].toString();
+    window.location.hash = next + (text ? `?${text}` : "");
+  }, []);
+  return { view, get: (key: string) => state.get(key), set, go };
+}

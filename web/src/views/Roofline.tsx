@@ -1,0 +1,95 @@
+import { scaleLog } from "d3-scale";
+import { Chart, XAxis, YAxis } from "@/charts/frame";
+import { Legend, Mark, looks } from "@/charts/marks";
+import { type Format, asRatio, figureText, grouped } from "@/data/format";
+import { type Figure, type Run, whyMissing } from "@/data/run";
+import { Fig, Missing } from "@/parts/figures";
+import { Absent, Behind, Table } from "@/parts/Table";
+
+type Row = Run["roofline"][number];
+type Phase = { title: string; mbu: (row: Row) => Figure; mfu: (row: Row) => Figure };
+
+const PHASES: Phase[] = [
+  { title: "Decode", mbu: (row) => row.mbu, mfu: (row) => row.mfu },
+  { title: "Prefill", mbu: (row) => row.prefill_mbu, mfu: (row) => row.prefill_mfu },
+];
+const share: Format = (value) => {
+  const percent = value * 100;
+  return `${grouped(percent, percent < 1 ? 2 : percent < 10 ? 1 : 0)}%`;
+};
+const big = (scale: number, unit: string): Format => (value) => `${+(value / scale).toPrecision(3)} ${unit}`;
+
+export function Roofline({ run }: { run: Run }) {
+  if (!run.roofline.length) return <Absent>Roofline: n/a ({whyMissing(run, "roofline")}).</Absent>;
+  return (
+    <>
+      <div className="controls"><Legend run={run} /></div>
+      <p className="note">
+        Each point is one load. Up: the share of the arithmetic rate that was measured on this device. Right: operations for each byte,
+        where 1 is the device's own balance of arithmetic rate and bandwidth. Left of 1 the sloping roof, bandwidth, is the limit; right
+        of it the flat one, arithmetic. How far a point lies below its roof is what neither explains.
+      </p>
+      <div className="multiples">
+        {PHASES.map((phase) => (
+          <figure key={phase.title}>
+            <figcaption>{phase.title}</figcaption>
+            <Roof run={run} phase={phase} />
+          </figure>
+        ))}
+      </div>
+      {run.explanations.length ? <h3>Why each variant is as fast as it is</h3> : null}
+      <ul className="sentences">
+        {run.explanations.map((e) => <li key={`${e.workload} ${e.variant}`}><b>{e.workload}</b> {e.sentence}</li>)}
+      </ul>
+      <Behind title="The figures: roofline">
+        <Table caption="Shares of the ceilings that were measured on this machine" rows={run.roofline} columns={[
+          { title: "load", cell: (r) => r.load }, { title: "variant", cell: (r) => r.variant },
+          { title: "batch", number: true, cell: (r) => r.batch == null ? <Missing /> : grouped(r.batch, 1) },
+          { title: "bytes/token", number: true, cell: (r) => <Fig figure={r.bytes_per_token} format={big(1e6, "MB")} /> },
+          { title: "FLOP/token", number: true, cell: (r) => <Fig figure={r.flops_per_token} format={big(1e9, "GFLOP")} /> },
+          { title: "MBU", hint: "decode: share of the bandwidth", number: true, cell: (r) => <Fig figure={r.mbu} format={share} /> },
+          { title: "MFU", hint: "decode: share of the arithmetic rate", number: true, cell: (r) => <Fig figure={r.mfu} format={share} /> },
+          { title: "prefill MFU", number: true, cell: (r) => <Fig figure={r.prefill_mfu} format={share} /> },
+          { title: "bound by", cell: (r) => r.bound ?? <Missing reason={r.reason} /> },
+          { title: "predicted", hint: "output throughput, variant / baseline", number: true, cell: (r) => <Fig figure={r.predicted} format={asRatio} /> },
+          { title: "measured", number: true, cell: (r) => <Fig figure={r.measured} format={asRatio} /> },
+          { title: "in words", cell: (r) => <span className="long">{r.explanation}</span> },
+        ]} />
+      </Behind>
+    </>
+  );
+}
+
+/** The roof in shares: what bandwidth allows at `x` of the balance, and what arithmetic does. */
+function Roof({ run, phase }: { run: Run; phase: Phase }) {
+  const look = looks(run);
+  const points = run.roofline.map((row) => ({ row, mbu: phase.mbu(row), mfu: phase.mfu(row) }))
+    .filter((p) => (p.mbu.value ?? 0) > 0 && (p.mfu.value ?? 0) > 0)
+    .map((p) => ({ ...p, x: p.mfu.value! / p.mbu.value!, y: p.mfu.value! }));
+  if (!points.length) return <Absent>n/a ({run.roofline.map((r) => phase.mfu(r).reason ?? r.reason).find(Boolean) ?? "not measured"})</Absent>;
+  const height = 340;
+  return (
+    <Chart title={`${phase.title} on the roof of the device`} height={height} most={580}>
+      {(width) => {
+        const [left, right, top, bottom] = [58, width - 14, 26, height - 44];
+        const xs = points.map((p) => p.x);
+        const x = scaleLog([Math.min(...xs, 0.5) / 1.6, Math.max(...xs, 2) * 1.6], [left, right]);
+        const y = scaleLog([Math.min(...points.map((p) => p.y)) / 2, Math.max(1.5, ...points.map((p) => p.y * 1.2))], [bottom, top]);
+        const [from, to] = x.domain() as [number, number];
+        const start = Math.max(from, y.domain()[0]!);
+        const decades = (ticks: number[]) => ticks.filter((t) => /^(0\.0*)?[1]0*$/.test(String(+t.toPrecision(3))));
+        return (
+          <>
+            <XAxis scale={x} ticks={decades(x.ticks())} format={(v) => `${+v.toPrecision(3)}`} y={bottom} top={top} from={left} to={right} label="operations per byte, 1 = the device's balance" />
+            <YAxis scale={y} ticks={decades(y.ticks())} format={share} x={left} right={right} label="share of the arithmetic rate" />
+            <polyline className="roof" points={`${x(start)},${y(start)} ${x(1)},${y(1)} ${x(to)},${y(1)}`} />
+            {points.map((p) => (
+              <Mark key={`${p.row.load} ${p.row.variant}`} look={look.get(p.row.variant)!} name={p.row.variant} x={x(p.x)} y={y(p.y)}
+                title={`${p.row.variant}, ${p.row.load}, ${phase.title.toLowerCase()}: MBU ${figureText(p.mbu, share)}; MFU ${figureText(p.mfu, share)}${phase.title === "Decode" ? `; bound by ${p.row.bound ?? "n/a"}` : ""}`} />
+            ))}
+          </>
+        );
+      }}
+    </Chart>
+  );
+}

@@ -1,0 +1,123 @@
+import { scaleLinear } from "d3-scale";
+import { changeScale, isWide, thin } from "@/charts/change";
+import { Chart, XAxis, YAxis } from "@/charts/frame";
+import { Legend, Mark, looks } from "@/charts/marks";
+import { useAddress } from "@/data/address";
+import { type Format, asBytes, asFineRatio, asMetric, asPoints, figureText, hasInterval, metric } from "@/data/format";
+import { type Figure, type Run, whyMissing } from "@/data/run";
+import { Fig, Missing } from "@/parts/figures";
+import { Absent, Table } from "@/parts/Table";
+import { Choice } from "@/parts/Choice";
+
+type Point = { variant: string; x: Figure; y: Figure; n: string; on: boolean | null; by: string[]; reason?: string | null };
+type Axis = { key: string; title: string; format: Format; better: "higher" | "lower"; zero: number; step: number; points: Point[] };
+
+/** What can stand against size: the frontier's own measure first, then the divergence from the baseline. */
+function axes(run: Run): Axis[] {
+  const place = new Map(run.frontiers.filter((f) => f.frontier === "quality against size").map((f) => [f.variant, f]));
+  const corpus = (v: Run["variants"][number]) => {
+    const row = run.corpora.find((c) => c.variant === v.name && c.kl_divergence.value === v.kl_divergence.value);
+    return row ? `${row.tokens.toLocaleString("en-US")} tokens of ${row.corpus}` : "";
+  };
+  const of = (key: string, title: string, better: "higher" | "lower", zero: number, step: number, format: Format, y: (v: Run["variants"][number]) => Figure,
+    n: (v: Run["variants"][number]) => string, ranked: boolean): Axis => ({
+    key, title, format, better, zero, step,
+    points: run.variants.map((v) => {
+      const f = ranked ? place.get(v.name) : undefined;
+      return { variant: v.name, x: v.size.bytes, y: f?.y ?? y(v), n: n(v), on: f?.on ?? null, by: f?.dominated_by ?? [], reason: f?.reason };
+    }),
+  });
+  const { margin } = run.settings as { margin?: { accuracy_pp?: number; perplexity_ratio?: number } };
+  const tasks = run.quality.length > 0;
+  const all = [
+    of("accuracy", "Change of accuracy", "higher", 0, (margin?.accuracy_pp ?? 1) / 100, asPoints,
+      (v) => v.baseline ? { value: 0 } : v.quality.delta, (v) => `${v.quality.n.toLocaleString("en-US")} items`, tasks),
+    of("perplexity", "Perplexity ratio", "lower", 1, margin?.perplexity_ratio ?? 0.01, asFineRatio,
+      (v) => v.baseline ? { value: 1 } : v.perplexity_ratio, corpus, !tasks),
+    of("kl", metric("kl_divergence").label, "lower", 0, 0.001, asMetric("kl_divergence"), (v) => v.baseline ? { value: 0 } : v.kl_divergence, corpus, false),
+  ];
+  return all.filter((a) => a.points.some((p) => p.y.value != null && !run.variants.find((v) => v.name === p.variant)!.baseline));
+}
+
+export function Size({ run }: { run: Run }) {
+  const { get, set } = useAddress();
+  const found = axes(run);
+  const axis = found.find((a) => a.key === get("quality")) ?? found[0];
+  if (!axis) return <Absent>Quality against size: n/a ({whyMissing(run, "quality")}).</Absent>;
+  const log = (get("changes") ?? (isWide(known(axis.points), axis.zero, axis.step) ? "log" : "linear")) === "log";
+  const ranked = axis.points.some((p) => p.on !== null);
+  return (
+    <>
+      <div className="controls">
+        <Choice label="Quality" choices={found.map((a) => [a.key, a.title])} now={axis.key} choose={(key) => set("quality", key)} />
+        <Choice label="Scale" choices={[["linear", "linear"], ["log", "log"]]} now={log ? "log" : "linear"} choose={(key) => set("changes", key)} />
+        <Legend run={run} />
+      </div>
+      <Scatter run={run} axis={axis} log={log} />
+      <p className="note">
+        {ranked
+          ? "Filled: on the frontier. Hollow: dominated, another variant is a finding better on one axis and on the other no finding worse; differences that intervals do not support push nothing out."
+          : "On these axes no frontier was judged; the frontier is that of the first measure."}
+        {` Bars are 95% intervals.${log ? ` The axis is even up to ${axis.format(axis.zero + axis.step)} and logarithmic beyond.` : ""}`}
+      </p>
+      <Table caption={`${axis.title} against size`} rows={axis.points} columns={[
+        { title: "variant", cell: (p) => p.variant },
+        { title: "size", number: true, cell: (p) => <Fig figure={p.x} format={asBytes} /> },
+        { title: axis.title.toLowerCase(), number: true, cell: (p) => <Fig figure={p.y} format={axis.format} /> },
+        { title: "n", cell: (p) => p.n || "n/a" },
+        ...(ranked ? [{ title: "frontier", cell: (p: Point) => p.on === null ? <Missing reason={p.reason} />
+          : p.on ? "on it" : `dominated by ${p.by.join(", ")}` }] : []),
+      ]} />
+    </>
+  );
+}
+
+const known = (points: Point[]): number[] =>
+  points.filter((p) => p.x.value != null).flatMap((p) => [p.y.value, p.y.low, p.y.high]).filter((v): v is number => v != null);
+
+function Scatter({ run, axis, log }: { run: Run; axis: Axis; log: boolean }) {
+  const look = looks(run);
+  const shown = axis.points.filter((p) => p.x.value != null && p.y.value != null);
+  const xs = shown.map((p) => p.x.value!);
+  const height = 440;
+  const title = `${axis.title} against size`;
+  return (
+    <Chart title={title} height={height}>
+      {(width) => {
+        const [left, right, top, bottom] = [64, width - 28, 30, height - 46];
+        const x = scaleLinear([0, Math.max(...xs) * 1.08], [left, right]);
+        const y = changeScale(known(shown), axis.zero, axis.step, log, [bottom - 12, top + 12], 6);
+        // The unit of the largest size, so that all ticks are in one.
+        const unit = asBytes(Math.max(...xs)).split(" ")[1]!;
+        const scale = { GB: 1e9, MB: 1e6, kB: 1e3, B: 1 }[unit] ?? 1;
+        const front = shown.filter((p) => p.on).toSorted((a, b) => a.x.value! - b.x.value!);
+        return (
+          <>
+            <XAxis scale={x} ticks={x.ticks(Math.max(3, width / 130))} format={(v) => `${+(v / scale).toPrecision(4)}`} y={bottom} top={top}
+              from={left} to={right} label={`size of the weights, ${unit} (smaller is better)`} />
+            <YAxis scale={y} ticks={thin(y.ticks, y, 18)} format={(v) => axis.format(v, false).replace(/\.0$/, "")} x={left} right={right}
+              label={`${axis.title}${axis.key === "accuracy" ? ", pp" : axis.key === "kl" ? ", nats" : ""} (${axis.better} is better)`} />
+            {front.length > 1 ? (
+              <polyline className="frontier" points={front.map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")} />
+            ) : null}
+            {shown.map((p) => {
+              const [px, py, mine] = [x(p.x.value!), y(p.y.value!), look.get(p.variant)!];
+              const near = px > right - 90;
+              return (
+                <g key={p.variant}>
+                  {hasInterval(p.y) ? (
+                    <path className="whisker" stroke={mine.colour}
+                      d={`M${px},${y(p.y.low)}V${y(p.y.high)}M${px - 4},${y(p.y.low)}h8M${px - 4},${y(p.y.high)}h8`} />
+                  ) : null}
+                  <Mark look={mine} name={p.variant} x={px} y={py} hollow={p.on === false}
+                    title={`${p.variant}: ${figureText(p.x, asBytes)}; ${figureText(p.y, axis.format)}; ${p.n}${p.on === false ? `; dominated by ${p.by.join(", ")}` : ""}`} />
+                  <text className="strong" x={px + (near ? -10 : 10)} y={py - 9} textAnchor={near ? "end" : "start"}>{p.variant}</text>
+                </g>
+              );
+            })}
+          </>
+        );
+      }}
+    </Chart>
+  );
+}

@@ -1,0 +1,100 @@
+import { isWide } from "@/charts/change";
+import { Forest, type ForestRow, forestValues } from "@/charts/Forest";
+import { Legend } from "@/charts/marks";
+import { useAddress } from "@/data/address";
+import { asCount, asFineRatio, asMetric, asPoints, figureText } from "@/data/format";
+import { type Run, whyMissing } from "@/data/run";
+import { Fig, Missing, Word } from "@/parts/figures";
+import { Choice } from "@/parts/Choice";
+import { Absent, Behind, Table } from "@/parts/Table";
+
+const p = (value: number | null | undefined) => value == null ? <Missing /> : value < 0.001 ? "< 0.001" : value.toFixed(3);
+
+export function Tasks({ run }: { run: Run }) {
+  const tasks = [...new Set(run.quality.map((q) => q.task))];
+  const corpora = run.corpora.filter((c) => c.variant !== run.experiment.baseline);
+  const margin = (run.settings as { margin?: { perplexity_ratio?: number } }).margin?.perplexity_ratio;
+  const { get, set } = useAddress();
+  if (!tasks.length && !run.corpora.length) return <Absent>Tasks: n/a ({whyMissing(run, "quality")}).</Absent>;
+  const taskRows: ForestRow[] = tasks.flatMap((task) => run.quality.filter((q) => q.task === task).map((q) => ({
+    group: task, variant: q.variant, figure: q.delta, rule: q.margin == null ? null : -q.margin, word: q.word,
+    text: `lost ${asCount(q.lost)}, gained ${asCount(q.gained)} of ${asCount(q.n)}`,
+    title: `${task}, ${q.variant}: ${figureText(q.delta, asPoints)}; ${q.n} items, ${q.lost} lost, ${q.gained} gained${q.margin == null ? "" : `; margin ${asPoints(q.margin)}`}`,
+  })));
+  const corpusRows: ForestRow[] = corpora.map((c) => ({
+    group: c.corpus, variant: c.variant, figure: c.ratio, rule: margin === undefined ? null : 1 + margin, word: c.word,
+    text: `${asCount(c.tokens)} tokens`,
+    title: `${c.corpus}, ${c.variant}: perplexity ${figureText(c.ratio, asFineRatio)}; ${asCount(c.tokens)} tokens of ${c.documents} documents`,
+  }));
+  const points = run.quality.find((q) => q.margin)?.margin ?? 0.01;
+  const ratio = margin ?? 0.01;
+  const wide = isWide(forestValues(taskRows), 0, points) || isWide(forestValues(corpusRows), 1, ratio);
+  const log = (get("changes") ?? (wide ? "log" : "linear")) === "log";
+  const slices = run.slices.filter((s) => s.delta.value != null).toSorted((a, b) => (a.q ?? 1) - (b.q ?? 1));
+  return (
+    <>
+      <div className="controls">
+        <Legend run={run} />
+        <Choice label="Scale" choices={[["linear", "linear"], ["log", "log beyond the margin"]]} now={log ? "log" : "linear"}
+          choose={(key) => set("changes", key)} />
+      </div>
+      <h3>Change of accuracy, task by task</h3>
+      {taskRows.length ? (
+        <>
+          <p className="note">
+            Percentage points against {run.experiment.baseline}, paired by item, with 95% intervals. Right of the dashed margin an
+            interval means safe, left of zero harmed; in between more items are needed. Lost: right before, wrong now.
+          </p>
+          <Forest run={run} rows={taskRows} zero={0} margin={points} log={log} format={asPoints} unit="pp" title="Change of accuracy by task" />
+          <Behind title="The figures of the tasks">
+            <Table caption="Tasks" rows={run.quality} columns={[
+              { title: "task", cell: (q) => q.task }, { title: "variant", cell: (q) => q.variant },
+              { title: "n", number: true, cell: (q) => asCount(q.n) },
+              { title: "baseline", number: true, cell: (q) => <Fig figure={q.baseline_accuracy} format={asMetric("accuracy")} /> },
+              { title: "accuracy", number: true, cell: (q) => <Fig figure={q.accuracy} format={asMetric("accuracy")} /> },
+              { title: "change", number: true, cell: (q) => <Fig figure={q.delta} format={asPoints} /> },
+              { title: "lost / gained", number: true, cell: (q) => `${asCount(q.lost)} / ${asCount(q.gained)}` },
+              { title: "McNemar p", number: true, cell: (q) => p(q.p) },
+              { title: "margin", number: true, cell: (q) => q.margin == null ? <Missing reason="no margin" /> : asPoints(q.margin) },
+              { title: "verdict", cell: (q) => <Word word={q.word} reason={q.reason} more={q.word === "inconclusive" && q.more_items ? `~${asCount(q.more_items)} more items` : null} /> },
+            ]} />
+          </Behind>
+        </>
+      ) : <Absent>n/a ({whyMissing(run, "task", "quality")}).</Absent>}
+      <h3>Perplexity, corpus by corpus</h3>
+      {corpusRows.length ? (
+        <>
+          <p className="note">Variant over {run.experiment.baseline} on the same tokens, with 95% intervals by document or segment; above 1x is worse.</p>
+          <Forest run={run} rows={corpusRows} zero={1} margin={ratio} log={log} format={asFineRatio} unit="ratio" title="Perplexity ratio by corpus" />
+          <Behind title="The figures of the corpora">
+            <Table caption="Corpora" rows={run.corpora} columns={[
+              { title: "corpus", cell: (c) => c.corpus }, { title: "variant", cell: (c) => c.variant },
+              { title: "perplexity", number: true, cell: (c) => <Fig figure={c.perplexity} format={asMetric("perplexity")} /> },
+              { title: "ratio", number: true, cell: (c) => <Fig figure={c.ratio} format={asFineRatio} /> },
+              { title: "KL, nats", number: true, cell: (c) => <Fig figure={c.kl_divergence} format={asMetric("kl_divergence")} below={c.kl_top ? `lower bound, top ${c.kl_top}` : undefined} /> },
+              { title: "top-1 agreement", number: true, cell: (c) => <Fig figure={c.top1_agreement} format={asMetric("top1_agreement")} /> },
+              { title: "tokens", number: true, cell: (c) => asCount(c.tokens) },
+              { title: "units", number: true, cell: (c) => `${c.units} ${c.unit ?? ""}s` },
+              { title: "verdict", cell: (c) => c.variant === run.experiment.baseline ? null : <Word word={c.word} reason={c.reason} /> },
+            ]} />
+          </Behind>
+        </>
+      ) : <Absent>n/a ({whyMissing(run, "perplexity", "quality")}).</Absent>}
+      {slices.length ? (
+        <>
+          <h3>Where a loss sits</h3>
+          <p className="note">Parts of a task, the most telling first. Exploratory: no verdict rests on it; q is Benjamini and Hochberg's over the variant's slices.</p>
+          <Behind title={`${slices.length} slices`}>
+            <Table caption="Slices" rows={slices} columns={[
+              { title: "slice", cell: (s) => s.slice }, { title: "by", cell: (s) => s.by }, { title: "task", cell: (s) => s.task },
+              { title: "variant", cell: (s) => s.variant }, { title: "n", number: true, cell: (s) => asCount(s.n) },
+              { title: "change", number: true, cell: (s) => <Fig figure={s.delta} format={asPoints} /> },
+              { title: "lost / gained", number: true, cell: (s) => `${asCount(s.lost)} / ${asCount(s.gained)}` },
+              { title: "q", number: true, cell: (s) => p(s.q) },
+            ]} />
+          </Behind>
+        </>
+      ) : null}
+    </>
+  );
+}
