@@ -29,6 +29,10 @@ class Opened:
         self.page.goto(f"{self.address}#{state}")
         self.page.wait_for_selector('[role="tabpanel"]')
 
+    def wait_for_focus(self, name: str) -> None:
+        """Until the element of that id has the focus; a key's effect may come a frame later."""
+        self.page.wait_for_function("name => document.activeElement.id === name", arg=name, timeout=10_000)
+
     def count(self, selector: str) -> int:
         found: int = self.page.locator(selector).count()
         return found

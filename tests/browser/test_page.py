@@ -88,13 +88,12 @@ def test_a_link_restores_the_state(open_run: Open, stored: Read) -> None:
 def test_tabs_are_walked_by_keys(open_run: Open, stored: Read) -> None:
     opened = open_run(stored("reference"))
     opened.page.locator("#tab-verdict").focus()
-    seen = []
-    for _ in VIEWS:
-        seen.append(opened.page.evaluate("document.activeElement.id"))
+    for view in VIEWS:
+        opened.wait_for_focus(f"tab-{view}")
         opened.page.keyboard.press("ArrowRight")
-    assert seen == [f"tab-{view}" for view in VIEWS]
+    opened.wait_for_focus("tab-verdict")
     opened.page.keyboard.press("Tab")
-    assert opened.page.evaluate("document.activeElement.id") == "view-verdict"
+    opened.wait_for_focus("view-verdict")
 
 
 def test_hostile_text_stays_text(open_run: Open, stored: Read) -> None:
