@@ -364,4 +364,4 @@ def test_the_api_prints_nothing_and_writes_into_the_results_folder_only(tmp_path
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert {path.name for path in tmp_path.iterdir()} == {"e.yaml", "out"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        ".lock", "cells", "comparison.md", "experiment.json", "logs", "summary.json"}
+        ".lock", "cells", "comparison.md", "experiment.json", "logs", "report.html", "summary.json"}
