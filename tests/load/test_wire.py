@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 
 from quantcheck.load.client import Pulse, Traffic
-from quantcheck.load.flight import Flight
-from quantcheck.load.wire import Wire
 from tests.load.scripted import (
     EVENTS,
     FINE,
@@ -595,18 +593,6 @@ def test_stamps_of_the_process_alone() -> None:
     with Server(answering(FINE)) as server:
         traffic = send(server.url, schedule(3), 1, kernel_stamps=False)
     assert not any(exchange.kernel_ns.any() for exchange in traffic.exchanges)
-
-
-def test_what_came_before_the_request_is_no_answer() -> None:
-    wire, ended = object.__new__(Wire), []
-    wire._end = lambda _connection, flight, _stamp, fault, **_: ended.append((fault, flight.detail))  # type: ignore[method-assign]
-    answer = chunked(*EVENTS)
-    for stamp in (5, 15):
-        flight = Flight(request=0, stream=0, phase=1)
-        flight.sent_ns = 10
-        flight.keep((answer, stamp, []))
-        wire._look(None, flight, answer, stamp)  # type: ignore[arg-type]
-    assert ended == [("cut", "the server spoke before it was asked"), (None, "")]
 
 
 def test_the_board_tells_how_far_it_is() -> None:

@@ -1,4 +1,4 @@
-"""The client's event loop: non-blocking sockets on epoll, one append per read, nothing parsed.
+"""The client's event loop: non-blocking sockets on epoll, one stamp and one append per read, nothing parsed.
 
 Connections are opened before their request's send time; opening one is no part of a latency. Plain TCP only:
 `library_wire.py` is for the rest.
@@ -78,7 +78,7 @@ class Wire(Sender):
                 events = self._poll(self._begins[0][0] if self._begins else tick + TICK_NS)
             else:
                 events = self._epoll.poll(TICK_S)
-            self._receive(events, clock())
+            self._receive(events)
             if gather and len(events) < GATHERED and self._sent - self._done >= GATHER_FROM:
                 time.sleep(GATHER_S)
             for _ in range(len(self._free)):
@@ -124,13 +124,13 @@ class Wire(Sender):
 
     # -- receiving ---------------------------------------------------------------------------------------------
 
-    def _receive(self, events: list[tuple[int, int]], stamp: int) -> None:
-        """The hot path: a read and an append for each event, and one stamp for all.
+    def _receive(self, events: list[tuple[int, int]]) -> None:
+        """The hot path: a read, a stamp and an append for each event.
 
-        All of them were there when the look at the sockets ended, so that instant, `stamp`, is nearer to their arrival
-        than one after each read.
+        The stamp comes after the read: one for all, when the look at the sockets ended, would be earlier than what came
+        in between, and a latency must never be told too short.
         """
-        readable, empty_line, read_bytes, by_fd = EPOLLIN, EMPTY_LINE, READ_BYTES, self._connections.by_fd
+        readable, empty_line, read_bytes, now, by_fd = EPOLLIN, EMPTY_LINE, READ_BYTES, clock, self._connections.by_fd
         for fd, event in events:
             connection = by_fd.get(fd)
             if connection is None:  # closed by an earlier event of this round
@@ -144,6 +144,7 @@ class Wire(Sender):
             except OSError as error:
                 self._failed_to_read(connection, flight, error)
                 continue
+            stamp = now()
             flight.keep((data, stamp, control))
             if data[-4:] == empty_line or len(data) < 4 or not flight.chunked:
                 self._look(connection, flight, data, stamp)
@@ -171,10 +172,7 @@ class Wire(Sender):
         """Whether the response is whole now, or the connection at its end."""
         if not data:
             flight.reads.pop()
-            return self._closed(connection, flight, clock())
-        if stamp < flight.sent_ns:  # sent since the look at the sockets, on a connection that was thought idle
-            flight.detail = "the server spoke before it was asked"
-            return self._end(connection, flight, clock(), "cut")
+            return self._closed(connection, flight, stamp)
         try:
             whole = flight.look()
         except httptools.HttpParserError as error:
