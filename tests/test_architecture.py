@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "telemetry": FOUNDATION,
     "load": FOUNDATION | {"engines", "process"},
     "quality": FOUNDATION | {"engines", "ggml", "reference", "stats"},
+    "harness": FOUNDATION | {"engines", "sandbox", "tasks"},
     "store": {"errors"},
     "stats": set(),
     "report": FOUNDATION | {"store", "stats"},

@@ -25,6 +25,7 @@ from quantcheck.quality.suites import Corpus, load_suites
 from quantcheck.report.schema import summary_schema
 from quantcheck.runner import serving
 from quantcheck.runner.progress import Silent
+from quantcheck.runner.speed import limited_by_client
 from quantcheck.spec.experiment import Quality, Variant
 from quantcheck.store import Store
 from quantcheck.variants.make import prepare
@@ -256,11 +257,13 @@ def test_a_file_that_llama_cpp_refuses_is_one_line_and_keeps_earlier_cells(tmp_p
     assert "blk.1.ffn_down.weight" in said[0]
     out = tmp_path / "results" / "exp"
     assert {cell.key.variant for cell in Store(out).cells()} == {"a"}
+    limited = any(limited_by_client(cell) for cell in Store(out).cells())
 
     shutil.copy(tmp_path / "good.gguf", tmp_path / "bad.gguf")
     done = cli(tmp_path, "run", "exp.yaml")
     assert done.returncode == 0, done.stderr
-    assert "1 of them stored already" in done.stderr
+    # On a busy machine the client may have been the limit: such a window is measured again.
+    assert limited or "1 of them stored already" in done.stderr
     assert {cell.key.variant for cell in Store(out).cells()} == {"a", "b"}
 
 
