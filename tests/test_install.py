@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "quantcheck"
 FILES = sorted(SOURCE.rglob("*.py"))
 BLOCKED = ("torch", "transformers", "pytest", "tokenizers", "statsmodels", "jsonschema", "hypothesis", "sklearn",
-           "pandas", "pyarrow", "datasets", "lm_eval", "evaluate", "nltk", "playwright", "ray", "vllm", "mypy", "_pytest")
+           "pandas", "pyarrow", "datasets", "lm_eval", "evaluate", "nltk", "playwright", "ray", "vllm", "mypy",
+           "_pytest")
 
 
 def module_of(file: Path) -> str:
