@@ -1,6 +1,8 @@
 """A browser without a network, and pages of stored runs opened in it over file://."""
 
+import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +50,22 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=path)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """axe-core's script: of the page's own packages where they are installed, else fetched alone."""
+    script = Path("node_modules/axe-core/axe.min.js")
+    if (ROOT / "web" / script).is_file():
+        return ROOT / "web" / script
+    if shutil.which("npm") is None:
+        pytest.skip("axe-core needs npm")
+    folder = tmp_path_factory.mktemp("axe")
+    version = json.loads((ROOT / "web/package.json").read_text(encoding="utf-8"))["devDependencies"]["axe-core"]
+    done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", f"axe-core@{version}"], cwd=folder,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder / script
 
 
 @pytest.fixture

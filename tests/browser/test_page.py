@@ -13,7 +13,6 @@ Read = Callable[[str], Summary]
 
 RUNS = ["reference", "vllm-awq-18"]
 VIEWS = ["verdict", "size", "throughput", "latency", "memory", "cost", "tasks", "roofline", "run"]
-AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def known(*figures: Figure) -> bool:
@@ -121,11 +120,10 @@ def test_paper_has_every_view(open_run: Open, stored: Read) -> None:
     assert opened.count('[role="tabpanel"]') == len(VIEWS)
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed; npm ci in web/")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(scheme: str, open_run: Open, stored: Read) -> None:
+def test_axe_finds_nothing_serious(scheme: str, axe: Path, open_run: Open, stored: Read) -> None:
     opened = open_run(stored("reference"), color_scheme=scheme)
-    opened.page.add_script_tag(path=str(AXE))
+    opened.page.add_script_tag(path=str(axe))
     found = []
     for view in VIEWS:
         opened.show(view)
