@@ -151,8 +151,8 @@ def test_a_run_in_pipes_is_plain_lines(go: Run, fake: Callable[..., Path], tmp_p
     counted = [line.partition("]")[0] + "]" for line in progress if line.startswith("[")]
     assert counted == [f"[{number}/12]" for number in range(1, 13)]
     assert "\r" not in done.stderr
-    assert "report: results/exp/comparison.md" in done.stdout
-    assert (tmp_path / "results" / "exp" / "comparison.md").is_file()
+    assert "report: results/exp/report.html, results/exp/comparison.md " in done.stdout
+    assert all((tmp_path / "results" / "exp" / name).is_file() for name in ("report.html", "comparison.md"))
 
 
 def test_quiet_prints_nothing(go: Run, there: "subprocess.CompletedProcess[str]") -> None:
