@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from quantcheck.runner.speed import limited_by_client
 from quantcheck.store import Store
 from quantcheck.variants.gguf_file import GgufFile
 from tests.runner.test_run import LOAD, cli, speed_row, summary_of
@@ -46,7 +47,10 @@ def test_speed_and_memory_of_an_architecture_without_its_weights(tmp_path: Path)
     assert {name: size["bytes"]["value"] for name, size in sizes.items()} == {
         name: file.stat().st_size for name, file in files.items()}
     assert sizes["Q4_K_M"]["ratio"]["value"] < 0.5
-    assert speed_row(summary, "Q4_K_M", "output_throughput")["value"]["value"] > 0
+    # On a busy machine the client may have been the limit: such a window has no figure, and is measured again.
+    limited = any(limited_by_client(cell) for cell in Store(out).cells())
+    speed = speed_row(summary, "Q4_K_M", "output_throughput")["value"]["value"]
+    assert limited or speed > 0
     assert (summary["loads"][0]["load"], summary["quality"]) == (LOAD, [])
     assert all(recipe["weights"] == "random" for recipe in summary["artifacts"].values())
     page = (out / "comparison.md").read_text(encoding="utf-8")
@@ -54,7 +58,7 @@ def test_speed_and_memory_of_an_architecture_without_its_weights(tmp_path: Path)
 
     # Again: nothing is made or measured. With quality: refused, before anything is started.
     again = cli(tmp_path, "run", "x.yaml")
-    assert "2 of them stored already" in again.stderr
+    assert limited or "2 of them stored already" in again.stderr
     assert "random weights in" not in again.stderr
     (tmp_path / "q.yaml").write_text(EXPERIMENT + "quality: {suites: [reference/knowledge]}\n")
     refused = cli(tmp_path, "run", "q.yaml")
