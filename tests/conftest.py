@@ -62,6 +62,19 @@ def needs_environment(name: str) -> Path:
     return environments.python_of(name)
 
 
+def real_data(path: str) -> Path:
+    """`path` in the folder of real data: QUANTCHECK_SHARED_DATA, or `shared/data` beside the checkout or above it.
+
+    Without it, the test is skipped.
+    """
+    named = os.environ.get("QUANTCHECK_SHARED_DATA")
+    folder = Path(named) if named else next(
+        (p / "shared/data" for p in Path(__file__).parents if (p / "shared/data").is_dir()), None)
+    if folder is None or not (folder / path).exists():
+        pytest.skip(f"no {path} in QUANTCHECK_SHARED_DATA or in a shared/data beside the checkout")
+    return folder / path
+
+
 @pytest.fixture(autouse=True, scope="session")
 def mark() -> Iterator[str]:
     """A mark in the environment of all that the tests start: others may run quantcheck on this machine, too."""

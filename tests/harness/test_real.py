@@ -1,7 +1,6 @@
 """Twenty real items of each task through the reference model on llama.cpp, and lm-eval's own examples for MBPP."""
 
 import ast
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from quantcheck.harness import FolderTokens, answer
 from quantcheck.spec.experiment import Variant
 from quantcheck.tasks import read
 from quantcheck.variants.make import prepare
+from tests.conftest import real_data
 
 pytest.importorskip("lm_eval", reason="the extra quantcheck[eval] is not installed")
 
@@ -23,20 +23,9 @@ pytestmark = pytest.mark.realdata
 ITEMS, CONTEXT = 20, 512
 
 
-def shared_data() -> Path | None:
-    """The folder of real data: QUANTCHECK_SHARED_DATA, or `shared/data` beside the checkout or above it."""
-    named = os.environ.get("QUANTCHECK_SHARED_DATA")
-    if named:
-        return Path(named)
-    return next((p / "shared/data" for p in Path(__file__).parents if (p / "shared/data").is_dir()), None)
-
-
 @pytest.fixture(scope="module")
 def real() -> Path:
-    folder = shared_data()
-    if folder is None or not (folder / "mmlu").is_dir():
-        pytest.skip("no mmlu in QUANTCHECK_SHARED_DATA or in a shared/data beside the checkout")
-    return folder
+    return real_data("mmlu").parent
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Prompts have their exact length, come again with their seed, and never twice unless asked."""
 
 import json
-import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +22,7 @@ from quantcheck.load.prompts import (
     read_prompts,
     window_seed,
 )
+from tests.conftest import real_data
 
 
 def test_same_seed_same_prompts_in_the_same_order() -> None:
@@ -257,20 +257,9 @@ def test_no_prompts_at_all(tmp_path: Path) -> None:
         read_prompts(tmp_path / "p.jsonl")
 
 
-def shared_data() -> Path | None:
-    """The folder of real data: QUANTCHECK_SHARED_DATA, or `shared/data` beside the checkout or above it."""
-    named = os.environ.get("QUANTCHECK_SHARED_DATA")
-    if named:
-        return Path(named)
-    return next((p / "shared/data" for p in Path(__file__).parents if (p / "shared/data").is_dir()), None)
-
-
 @pytest.mark.realdata
 def test_arena_hards_prompts() -> None:
-    folder = shared_data()
-    path = None if folder is None else folder / "arena-hard/question.jsonl"
-    if path is None or not path.is_file():
-        pytest.skip("no arena-hard in QUANTCHECK_SHARED_DATA or in a shared/data beside the checkout")
+    path = real_data("arena-hard/question.jsonl")
     prompts = read_prompts(path)
     expected = [json.loads(line)["prompt"] for line in path.read_text(encoding="utf-8").split("\n") if line]
     assert [prompt.prompt for prompt in prompts] == expected

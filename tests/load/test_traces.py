@@ -1,7 +1,6 @@
 """Traces are read exactly, or refused with their line."""
 
 import hashlib
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from quantcheck.errors import SpecError
 from quantcheck.load.traces import read_trace
+from tests.conftest import real_data
 
 AZURE = """\
 TIMESTAMP,ContextTokens,GeneratedTokens
@@ -131,21 +131,10 @@ def test_any_trace_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: li
     assert (np.diff(scaled) >= 0).all()
 
 
-def shared_data() -> Path | None:
-    """The folder of real data: QUANTCHECK_SHARED_DATA, or `shared/data` beside the checkout or above it."""
-    named = os.environ.get("QUANTCHECK_SHARED_DATA")
-    if named:
-        return Path(named)
-    return next((p / "shared/data" for p in Path(__file__).parents if (p / "shared/data").is_dir()), None)
-
-
 @pytest.mark.realdata
 @pytest.mark.parametrize(("name", "rows"), [("code", 8819), ("conv", 19_366)])
 def test_azures_traces(name: str, rows: int) -> None:
-    folder = shared_data()
-    path = None if folder is None else folder / f"azure-llm-trace/AzureLLMInferenceTrace_{name}.csv"
-    if path is None or not path.is_file():
-        pytest.skip("no azure-llm-trace in QUANTCHECK_SHARED_DATA or in a shared/data beside the checkout")
+    path = real_data(f"azure-llm-trace/AzureLLMInferenceTrace_{name}.csv")
     trace = read_trace(path)
     lines = [line.split(",") for line in path.read_text().splitlines()[1:]]
     assert (len(trace), trace.adjusted) == (rows, 0)

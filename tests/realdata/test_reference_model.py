@@ -1,9 +1,7 @@
 """The reference model on real text that it never saw: each step down the ladder costs perplexity on WikiText-2."""
 
 import itertools
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from quantcheck.stats import perplexity_ratio, token_units
 from quantcheck.stats.interval import Interval
 from quantcheck.variants.artifact import Artifact
 from quantcheck.variants.make import prepare
+from tests.conftest import real_data
 
 pytestmark = pytest.mark.realdata
 
@@ -27,20 +26,9 @@ LADDER = ("F16", "Q8_0", "Q4_K_M", "Q2_K")
 TOKENS, CONTEXT, STRIDE = 12_000, 512, 256
 
 
-def shared_data() -> Path | None:
-    """The folder of real data: QUANTCHECK_SHARED_DATA, or `shared/data` beside the checkout or above it."""
-    named = os.environ.get("QUANTCHECK_SHARED_DATA")
-    if named:
-        return Path(named)
-    return next((p / "shared/data" for p in Path(__file__).parents if (p / "shared/data").is_dir()), None)
-
-
 @pytest.fixture(scope="module")
 def text() -> str:
-    folder = shared_data()
-    if folder is None or not (folder / "wikitext-2-raw/test.txt").is_file():
-        pytest.skip("no wikitext-2-raw in QUANTCHECK_SHARED_DATA or in a shared/data beside the checkout")
-    return (folder / "wikitext-2-raw/test.txt").read_text(encoding="utf-8")
+    return real_data("wikitext-2-raw/test.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@
 a shifted target costs a tenth of a nat and more.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from gguf.constants import GGMLQuantizationType as Kind
 from numpy.typing import NDArray
 
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
+from tests.conftest import real_data
 from tests.ggml.oracle import forward, log_softmax
 from tests.ggml.tiny import TinyModel
 from tests.realdata.stories260k import Stories, convert, read_stories
@@ -20,20 +20,9 @@ from tests.realdata.stories260k import Stories, convert, read_stories
 pytestmark = pytest.mark.realdata
 
 
-def shared_data() -> Path | None:
-    """The folder of real data: QUANTCHECK_SHARED_DATA, or `shared/data` beside the checkout or above it."""
-    named = os.environ.get("QUANTCHECK_SHARED_DATA")
-    if named:
-        return Path(named)
-    return next((p / "shared/data" for p in Path(__file__).parents if (p / "shared/data").is_dir()), None)
-
-
 @pytest.fixture(scope="module")
 def data() -> Path:
-    folder = shared_data()
-    if folder is None or not (folder / "weights/stories260K/stories260K.bin").is_file():
-        pytest.skip("no weights/stories260K in QUANTCHECK_SHARED_DATA or in a shared/data beside the checkout")
-    return folder
+    return real_data("weights/stories260K/stories260K.bin").parents[2]
 
 
 @pytest.fixture(scope="module")

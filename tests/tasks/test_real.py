@@ -1,6 +1,5 @@
 """The real files: how many items they hold, and that the answers which come with them are right in the sandbox."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from quantcheck.sandbox import Outcome, Program, run, run_all, why_no_sandbox
 from quantcheck.tasks import MBPP, HumanEval, MultipleChoice, read
+from tests.conftest import real_data
 
 pytestmark = pytest.mark.realdata
 
@@ -26,20 +26,9 @@ COUNTS = {
 }
 
 
-def shared_data() -> Path | None:
-    """The folder of real data: QUANTCHECK_SHARED_DATA, or `shared/data` beside the checkout or above it."""
-    named = os.environ.get("QUANTCHECK_SHARED_DATA")
-    if named:
-        return Path(named)
-    return next((p / "shared/data" for p in Path(__file__).parents if (p / "shared/data").is_dir()), None)
-
-
 @pytest.fixture(scope="module")
 def data() -> Path:
-    folder = shared_data()
-    if folder is None or not (folder / "humaneval").is_dir():
-        pytest.skip("no humaneval in QUANTCHECK_SHARED_DATA or in a shared/data beside the checkout")
-    return folder
+    return real_data("humaneval").parent
 
 
 @pytest.fixture
