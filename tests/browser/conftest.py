@@ -31,9 +31,11 @@ class Opened:
         self.page.goto(f"{self.address}#{state}")
         self.page.wait_for_selector('[role="tabpanel"]')
 
-    def wait_for_focus(self, name: str) -> None:
-        """Until the element of that id has the focus; a key's effect may come a frame later."""
+    def focused(self, name: str) -> str:
+        """The id of the element with the focus, once that is `name`: a key's effect may come a frame later."""
         self.page.wait_for_function("name => document.activeElement.id === name", arg=name, timeout=10_000)
+        found: str = self.page.evaluate("document.activeElement.id")
+        return found
 
     def count(self, selector: str) -> int:
         found: int = self.page.locator(selector).count()

@@ -87,12 +87,14 @@ def test_a_link_restores_the_state(open_run: Open, stored: Read) -> None:
 def test_tabs_are_walked_by_keys(open_run: Open, stored: Read) -> None:
     opened = open_run(stored("reference"))
     opened.page.locator("#tab-verdict").focus()
+    seen = []
     for view in VIEWS:
-        opened.wait_for_focus(f"tab-{view}")
+        seen.append(opened.focused(f"tab-{view}"))
         opened.page.keyboard.press("ArrowRight")
-    opened.wait_for_focus("tab-verdict")
+    assert seen == [f"tab-{view}" for view in VIEWS]
+    assert opened.focused("tab-verdict") == "tab-verdict"
     opened.page.keyboard.press("Tab")
-    opened.wait_for_focus("view-verdict")
+    assert opened.focused("view-verdict") == "view-verdict"
 
 
 def test_hostile_text_stays_text(open_run: Open, stored: Read) -> None:

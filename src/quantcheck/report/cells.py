@@ -136,6 +136,11 @@ class CellIndex:
         for load in self.loads:
             yield from self.load(variant, load).values()
 
+    @property
+    def no_quality(self) -> str:
+        """Why an experiment without quality has none."""
+        return "random weights" if self.experiment.weights == "random" else "no quality in the experiment"
+
     def missing(self, variant: str, subject: str) -> str:
         """Why `variant` has no result for `subject`."""
         reasons = [p.reason for p in self.problems if p.covers(variant, subject)]

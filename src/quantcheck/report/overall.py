@@ -23,7 +23,7 @@ def quality_summary(
         return _from_tasks(tasks)
     if index.corpora:
         return _from_corpora(corpora)
-    reason = "random weights" if index.experiment.weights == "random" else "no quality in the experiment"
+    reason = index.no_quality
     if index.experiment.quality is not None:
         reason = index.missing(variant, index.unknown[0]) if index.unknown else "no result stored"
     return _none(reason)

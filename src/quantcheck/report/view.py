@@ -213,8 +213,7 @@ def _not_measured(index: CellIndex, environment: Mapping[str, Any], no_roofline:
     if experiment.load is None:
         found.append(NotMeasured(what="speed and memory under load", reason="no load in the experiment"))
     if experiment.quality is None:
-        reason = "random weights" if experiment.weights == "random" else "no quality in the experiment"
-        found.append(NotMeasured(what="quality", reason=reason))
+        found.append(NotMeasured(what="quality", reason=index.no_quality))
     if not experiment.noise_floor:
         found.append(NotMeasured(what="noise floor", reason="turned off in the experiment"))
     if index.loads and environment.get("gpus") and not has_gpu(index) and index.experiment.engine.kind == "vllm":

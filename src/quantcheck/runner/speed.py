@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from quantcheck.engines.base import Engine
 from quantcheck.errors import EngineError
 from quantcheck.load.measure import measure
 from quantcheck.load.prompts import window_seed
@@ -98,8 +97,8 @@ def measure_block(
             tokens = found.summary["metrics"].get("output_throughput", 0.0) * window["length_s"]
             if tokens > 0 and gpu.get("energy_j") is not None:
                 found.summary["metrics"]["joules_per_token"] = gpu["energy_j"] / tokens
+            facts = dict(engine.describe())
             if before is not None and after is not None:
-                facts = engine.describe()
                 server = server_record(before, after, found.tables["requests"],
                                        prefix_caching=facts.get("prefix_caching", facts.get("prompt_cache")))
                 found.summary["server"] = server
@@ -111,8 +110,9 @@ def measure_block(
                 "duration_s": seconds,
                 "artifact_sha256": artifact.sha256,
                 "telemetry": {**clocks.record(), **({"gpu": gpu} if gpu else {})},
-                "result": {**found.summary, "engine": dict(engine.describe()), "ready_s": engine.ready_s,
-                           "memory": _memory(engine, artifact)},
+                "result": {**found.summary, "engine": facts, "ready_s": engine.ready_s,
+                           "memory": {**process_memory(engine.pid), "weights_bytes": artifact.recipe.get("bytes"),
+                                      "kv_cache_bytes": facts.get("kv_cache_bytes")}},
             }, found.tables)
             progress.finished(step.entry, point.subject, step.block, seconds)
 
@@ -120,14 +120,6 @@ def measure_block(
 def limited_by_client(cell: Cell) -> bool:
     """Whether a load cell shows the client instead of the engine: then it is worth another try."""
     return bool(cell.record["result"].get("client", {}).get("limited"))
-
-
-def _memory(engine: Engine, artifact: Artifact) -> dict[str, Any]:
-    return {
-        **process_memory(engine.pid),
-        "weights_bytes": artifact.recipe.get("bytes"),
-        "kv_cache_bytes": engine.describe().get("kv_cache_bytes"),
-    }
 
 
 def _fault(summary: Mapping[str, Any]) -> str:
