@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 import heldout
 import knowledge
@@ -55,6 +55,9 @@ def build(corpus: Path, folder: Path) -> None:
     )
     tokenizer.train_from_iterator(sample_texts(corpus), trainer)
     tokenizer.pre_tokenizer = plain
+    # transformers puts BOS first by this alone, llama.cpp by `add_bos_token` below.
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END} $A", pair=f"{END} $A {END} $B", special_tokens=[(END, 0)])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
@@ -71,4 +74,7 @@ def build(corpus: Path, folder: Path) -> None:
 
 
 def load(folder: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    """Cuts text and adds nothing: the callers write BOS themselves."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = processors.Sequence([])
+    return tokenizer

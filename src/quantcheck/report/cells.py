@@ -189,7 +189,7 @@ def _planned_loads(experiment: Experiment) -> list[str]:
 
 def _planned_subjects(experiment: Experiment) -> list[str]:
     quality = experiment.quality
-    return [] if quality is None else [*quality.suites, *quality.texts]
+    return [] if quality is None else quality.subjects
 
 
 def _in_order(planned: list[str], found: Iterable[str]) -> list[str]:

@@ -232,5 +232,10 @@ def _resolve(experiment: Experiment, folder: Path) -> Experiment:
     if experiment.quality:
         texts = {key: suite.model_copy(update={"text": found(suite.text)})
                  for key, suite in experiment.quality.texts.items()}
-        update["quality"] = experiment.quality.model_copy(update={"texts": texts})
+        quality = experiment.quality
+        tasks = {key: found(file) for key, file in quality.tasks.items()}
+        files: dict[str, Any] = {"texts": texts, "tasks": tasks, "data": quality.data and found(quality.data)}
+        if isinstance(quality.chat_template, str):
+            files["chat_template"] = found(quality.chat_template)
+        update["quality"] = quality.model_copy(update=files)
     return experiment.model_copy(update=update)

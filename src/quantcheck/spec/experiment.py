@@ -5,12 +5,13 @@ Everything here is checked before anything is started, and nothing here touches 
 
 from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from quantcheck.spec.engines import Engine, FakeEngine, LlamaCppEngine, VllmEngine
 from quantcheck.spec.load import SLO, Load
 from quantcheck.spec.part import Name, Part
 from quantcheck.spec.policy import Policy
+from quantcheck.spec.quality import Quality, Sampling, TextSuite
 from quantcheck.spec.variant import Calibration, Quantize, Variant
 
 __all__ = [
@@ -30,44 +31,6 @@ __all__ = [
 
 AGAIN = "@again"
 """Ends the name under which the baseline is measured a second time: their difference is the noise floor."""
-
-
-class TextSuite(Part):
-    """A perplexity suite over the user's own text: one file; JSONL with `text`, or plain text."""
-
-    text: str
-    tokens: PositiveInt | None = Field(32_768, description="tokens to score; null: the whole file")
-
-
-class Sampling(Part):
-    """Answers drawn at a temperature instead of the most likely token each time; of tasks whose answers are written."""
-
-    temperature: float = Field(0.7, gt=0, le=10, description="divides the logits; 1 is the model's own distribution")
-    top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens that hold this much probability")
-    draws: int = Field(4, ge=1, le=256, description="answers per item; 2 tell an item's own spread from the models'")
-
-
-class Quality(Part):
-    """The quality half: perplexity corpora and tasks, scored on the same token ids for every variant."""
-
-    suites: list[str] = Field([], description="names of suites that ship, e.g. reference/arithmetic")
-    texts: dict[Name, TextSuite] = Field({}, description="further perplexity corpora")
-    items: PositiveInt | None = Field(None, description="items per task; none: all")
-    tokens: PositiveInt | None = Field(None, description="tokens to score of a corpus that ships; none: all")
-    context: int = Field(512, ge=8, description="tokens of the perplexity window")
-    stride: int = Field(256, ge=1, description="tokens scored per window (the last ones)")
-    stop: Literal["never", "early"] = Field(
-        "never", description="early: a variant's task ends when it is shown to be safe or harmed; valid at any look"
-    )
-    sampling: Sampling | None = Field(None, description="draw answers at a temperature; none: greedy")
-
-    @model_validator(mode="after")
-    def _stride_fits(self) -> "Quality":
-        if self.stride >= self.context:
-            raise ValueError(f"stride ({self.stride}) must be below context ({self.context})")
-        if not self.suites and not self.texts:
-            raise ValueError("quality needs `suites:` or `texts:`; leave `quality:` out to measure speed only")
-        return self
 
 
 class Experiment(Part):
@@ -131,7 +94,7 @@ class Experiment(Part):
                                  "`scheme:`")
 
     def _policy_fits(self) -> None:
-        policy, subjects = self.policy, [] if self.quality is None else [*self.quality.suites, *self.quality.texts]
+        policy, subjects = self.policy, [] if self.quality is None else self.quality.subjects
         for task in policy.margin.tasks:
             if task not in subjects:
                 raise ValueError(f"policy.margin.tasks: {task!r} is no suite of this experiment "
