@@ -85,7 +85,7 @@ def test_perplexity_and_divergence_equal_numpy_over_the_logits_file(
     assert result["top1_agreement"] == pytest.approx((p.argmax(axis=1) == q.argmax(axis=1)).mean())
     assert result["kl_divergence"] > 0
     assert (result["documents"], result["context"], result["stride"]) == (3, 32, 16)
-    assert sorted(arrays) == ["document", "kl", "nll", "top1"]
+    assert sorted(arrays) == ["confidence", "document", "kl", "nll", "top1"]
     assert arrays["document"].tolist() == [n for n, document in enumerate(documents) for _ in document[1:]]
     np.testing.assert_allclose(arrays["nll"], token_nll(q, targets), rtol=AGREES)
     np.testing.assert_allclose(arrays["kl"], divergences(p, q), rtol=AGREES, atol=1e-9)

@@ -130,7 +130,9 @@ def corpus_cell(variant: str, corpus: str, *, documents: int = 40) -> FakeCell:
     rng = random("damage", variant, corpus)
     if not baseline:
         nll = nll + truth["nll"] + rng.normal(0, 0.3 * truth["nll"] ** 0.5, len(nll))
-    table: dict[str, Any] = {"document": document, "nll": nll}
+    # Of its own stream: what the others draw stays as it is.
+    confidence = random("confidence", variant, corpus).beta(2, 1, len(document)).astype(np.float32)
+    table: dict[str, Any] = {"document": document, "nll": nll, "confidence": confidence}
     if variant != "F16":
         kl = 0.0 if baseline else truth["nll"] * rng.lognormal(-0.5, 1.0, len(nll))
         table["kl"] = np.zeros(len(nll)) + kl
@@ -139,7 +141,39 @@ def corpus_cell(variant: str, corpus: str, *, documents: int = 40) -> FakeCell:
         "kind": "perplexity", "tokens": len(nll), "documents": documents, "context": 512, "stride": 256,
         "nll_mean": float(nll.mean()), "perplexity": float(np.exp(nll.mean())), "tokens_sha256": "a" * 64,
     }  # fmt: skip
+    if not baseline:
+        result["worst_tokens"] = worst_tokens(table)
     return FakeCell({"schema": 1, "key": key("quality", variant, corpus), "result": result}, {"tokens": table})
+
+
+def worst_tokens(table: Mapping[str, Any], most: int = 3) -> list[dict[str, Any]]:
+    """The largest divergences, with texts that Markdown would not show as themselves."""
+    return [
+        {
+            "document": int(table["document"][at]), "position": rank, "kl_divergence": float(table["kl"][at]),
+            "before": "a | b *and*\n ", "token": " c", "baseline_p": 0.5, "variant_p": None,
+            "baseline_likeliest": " c", "baseline_likeliest_p": 0.5, "variant_likeliest": "\n",
+            "variant_likeliest_p": 0.25,
+        }
+        for rank, at in enumerate(np.argsort(-table["kl"], kind="stable")[:most], 5)
+    ]  # fmt: skip
+
+
+def continuation_cell(variant: str, *, prompts: int = 40, tokens: int = 24) -> FakeCell:
+    """Every token is another one than the baseline's with a chance that grows with the damage."""
+    truth, rng = TRUTH[variant.removesuffix("@again")], random("continuations", variant)
+    base = [random("continued", at).randint(0, 50, tokens) for at in range(prompts)]
+    written = [np.where(rng.uniform(size=tokens) < truth["nll"] / 4, 50 + rng.randint(0, 50, tokens), ids)
+               for ids in base]
+    table = {
+        "id": np.array([f"stories/{at}" for at in range(prompts)]),
+        "prompt": np.array([f"Prompt {at} began" for at in range(prompts)]),
+        "output": np.array(["".join(f" w{token}" for token in ids) for ids in written]),
+        "tokens": np.array([" ".join(map(str, ids)) for ids in written]),
+    }
+    result = {"kind": "continuations", "n": prompts, "max_tokens": tokens, "suite_sha256": "c" * 64}
+    return FakeCell({"schema": 1, "key": key("quality", variant, "continuations"), "result": result},
+                    {"items": table})
 
 
 def cells(blocks: int = BLOCKS, *, load: bool = True, quality: bool = True) -> list[FakeCell]:

@@ -40,6 +40,7 @@ IntArray = NDArray[np.integer[Any]]
 class Job(BaseModel):
     """What one scoring process does; `suites` are names out of `quality`.
 
+from quantcheck.quality.worst import worst_in_words
     `model`: a GGUF file, scored in this process; with `server` the Hugging Face folder that is served there.
     `logits`: corpus name to the file of the baseline's logits (of a server's likeliest tokens), which the `role`
     baseline writes and a variant reads. `threads` and `batch_tokens` are llama.cpp's; `threads` also says how
@@ -200,6 +201,7 @@ def _task(
         "group": np.array([item.group for item in items]),
         "prompt_tokens": np.array([len(prompt) for prompt in prompts[: len(items)]], dtype=np.int32),
     }
+            **({} if scores.kl is None else {"worst_tokens": worst_in_words(scores.worst, tokenizer)}),
     if any("language" in item.data for item in suite.items):
         columns["language"] = np.array([str(item.data.get("language", "")) for item in items])
     columns = {name: np.repeat(column, answers.draws) for name, column in columns.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from quantcheck.engines.scorer import Scorer, TopLogprobs, TopScorer
+from quantcheck.engines.scorer import FloatArray, IntArray, Scorer, TopLogprobs, TopScorer
 from quantcheck.quality.divergence import (
     BaselineLogits,
     BaselineTop,
@@ -19,6 +20,7 @@ from quantcheck.quality.divergence import (
     save_top,
 )
 from quantcheck.quality.windows import Window
+from quantcheck.quality.worst import Likely, WorstToken, WorstTokens, likely_of_logits, likely_of_top
 
 __all__ = ["TokenScores", "score_windows", "score_windows_top"]
 
@@ -28,21 +30,25 @@ class TokenScores:
     """One value per scored token, in the order of the windows.
 
     `nll` is -log p in nats; `kl` and `top1` compare with the baseline and are None for the baseline itself. `kl_top`:
-    `kl` is a lower bound from so many likeliest tokens; None: it is over the full vocabulary.
+    `kl` is a lower bound from so many likeliest tokens; None: it is over the full vocabulary. `confidence`: the
+    probability of the model's own likeliest token. `worst`: the tokens with the largest `kl`.
     """
 
     document: NDArray[np.int32]
     nll: NDArray[np.float64]
     kl: NDArray[np.float64] | None
     top1: NDArray[np.bool_] | None
+    confidence: NDArray[np.float32]
     kl_top: int | None = None
+    worst: Sequence[WorstToken] = ()
 
     @property
     def perplexity(self) -> float:
         return float(np.exp(self.nll.mean()))
 
     def table(self) -> dict[str, NDArray[Any]]:
-        columns: dict[str, NDArray[Any]] = {"document": self.document, "nll": self.nll}
+        columns: dict[str, NDArray[Any]] = {"document": self.document, "nll": self.nll,
+                                              "confidence": self.confidence}
         if self.kl is not None and self.top1 is not None:
             columns |= {"kl": self.kl, "top1": self.top1}
         return columns
@@ -64,19 +70,25 @@ def score_windows(
     nll: list[NDArray[np.float64]] = []
     kl: list[NDArray[np.float64]] = []
     top1: list[NDArray[np.bool_]] = []
+    confidence: list[NDArray[np.floating[Any]]] = []
+    worst = WorstTokens()
     done = 0
     for window, all_logits in zip(windows, scorer.logits([window.tokens for window in windows]), strict=True):
         logits = all_logits[-window.scored - 1 : -1]
         targets = window.tokens[-window.scored :]
         exact = logits.astype(np.float64)
-        nll.append(logsumexp(exact, axis=-1) - exact[np.arange(window.scored), targets])
+        total = logsumexp(exact, axis=-1)
+        nll.append(total - exact[np.arange(window.scored), targets])
+        confidence.append(np.exp(logits.max(axis=-1) - total))
         document.append(np.full(window.scored, window.document, dtype=np.int32))
         if save is not None:
             save.append(logits)
         if baseline is not None:
-            divergence, agree = kl_divergence(baseline.take(window.scored), logits)
+            expected = baseline.take(window.scored)
+            divergence, agree = kl_divergence(expected, logits)
             kl.append(divergence)
             top1.append(agree)
+            worst.offer(window, divergence, partial(_of_logits, expected, logits, targets))
         done += window.scored
         progress(done)
     return TokenScores(
@@ -84,7 +96,14 @@ def score_windows(
         np.concatenate(nll),
         np.concatenate(kl) if baseline is not None else None,
         np.concatenate(top1) if baseline is not None else None,
+        np.concatenate(confidence).astype(np.float32),
+        worst=worst.found,
     )
+
+
+def _of_logits(baseline: FloatArray, variant: FloatArray, targets: IntArray, row: int) -> tuple[Likely, Likely]:
+    own = int(targets[row])
+    return likely_of_logits(baseline[row], own), likely_of_logits(variant[row], own)
 
 
 def score_windows_top(
@@ -100,18 +119,23 @@ def score_windows_top(
     kept: list[TopLogprobs] = []
     kl: list[NDArray[np.float64]] = []
     top1: list[NDArray[np.bool_]] = []
+    confidence: list[NDArray[np.float64]] = []
+    worst = WorstTokens()
     done = 0
     answers = scorer.prompt_logprobs([window.tokens for window in windows])
     for window, found in zip(windows, answers, strict=True):
         last = slice(len(found.own) - window.scored, None)
         rows = TopLogprobs(found.own[last], found.ids[last], found.logprobs[last])
         nll.append(-rows.own)
+        confidence.append(np.exp(rows.logprobs[:, 0]))
         if save is not None:
             kept.append(rows)
         if baseline is not None:
-            divergence, agree = kl_lower_bound(baseline.take(window.scored), rows, scorer.vocab_size)
+            expected = baseline.take(window.scored)
+            divergence, agree = kl_lower_bound(expected, rows, scorer.vocab_size)
             kl.append(divergence)
             top1.append(agree)
+            worst.offer(window, divergence, partial(_of_top, expected, rows, window.tokens[-window.scored :]))
         done += window.scored
         progress(done)
     if save is not None:
@@ -121,5 +145,12 @@ def score_windows_top(
         np.concatenate(nll),
         np.concatenate(kl) if baseline is not None else None,
         np.concatenate(top1) if baseline is not None else None,
+        np.concatenate(confidence).astype(np.float32),
         scorer.top_k,
+        worst.found,
     )
+
+
+def _of_top(baseline: TopLogprobs, variant: TopLogprobs, targets: IntArray, row: int) -> tuple[Likely, Likely]:
+    own = int(targets[row])
+    return likely_of_top(baseline, row, own), likely_of_top(variant, row, own)

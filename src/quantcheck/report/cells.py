@@ -108,6 +108,7 @@ class CellIndex:
         kinds = {s: cell.record["result"]["kind"] for (_, s), cell in self._quality.items()}
         self.tasks = [s for s in subjects if kinds.get(s) == "task"]
         self.corpora = [s for s in subjects if kinds.get(s) == "perplexity"]
+        self.continuations = next((s for s in subjects if kinds.get(s, s) == "continuations"), None)
         self.unknown = [s for s in subjects if s not in kinds]
 
     def keeping(self) -> "CellIndex":

@@ -9,6 +9,7 @@ from quantcheck.report import grids
 from quantcheck.report.blocks import drift_lines
 from quantcheck.report.capacity import CAPACITY_WORDS, capacity_grid
 from quantcheck.report.costs import cost_grid, cost_notes
+from quantcheck.report.damage_grids import damage_sections
 from quantcheck.report.decision import decision_grid
 from quantcheck.report.degradation import DEGRADATION_WORDS, degradation_grid
 from quantcheck.report.energy import ENERGY, energy_grid
@@ -88,6 +89,8 @@ def _quality(summary: Summary) -> list[str]:
                 f"{kl_label(summary.corpora)}: the engine tells the likeliest tokens only, so that the column KL holds "
                 "the divergence after all others were merged into one, which never exceeds the full one."
             )
+    for heading, words, grid in damage_sections(summary):
+        parts += [heading, words, table(grid)]
     return parts
 
 

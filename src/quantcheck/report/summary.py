@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from quantcheck.report.damage_rows import ChangedRow, ContinuationRow, DamageRow, WorstTokenRow
 from quantcheck.report.decision_rows import (
     Condition,
     CostRow,
@@ -54,11 +55,14 @@ __all__ = [
     "CapacityRow",
     "CellCount",
     "Clause",
+    "ChangedRow",
     "Condition",
     "CorpusRow",
+    "ContinuationRow",
     "CostRow",
     "CostWord",
     "DecisionRow",
+    "DamageRow",
     "DecisionWord",
     "DegradationRow",
     "EnergyRow",
@@ -93,6 +97,7 @@ __all__ = [
     "WarningRow",
 ]
 
+    "WorstTokenRow",
 SCHEMA_VERSION: Literal[2] = 2
 
 
@@ -186,6 +191,11 @@ class Summary(Row):
     gpu_memory: list[GpuMemoryRow] = Field([])
     cells: CellCount | None = Field(None, description="null in summaries of older versions")
     environment: dict[str, Any]
+    predicted_memory: list[PredictedMemoryRow] = Field([])
+    damage: list[DamageRow] = Field([], description="by part of a corpus, exploratory")
+    worst_tokens: list[WorstTokenRow] = Field([], description="of each variant and corpus, the worst first")
+    continuations: list[ContinuationRow] = Field([], description="empty where none were asked for")
+    most_changed: list[ChangedRow] = Field([], description="of each variant, the most changed first")
     settings: dict[str, Any]
     artifacts: dict[str, dict[str, Any]]
     metrics: dict[str, dict[str, Any]]

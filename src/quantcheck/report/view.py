@@ -8,7 +8,9 @@ from quantcheck.metrics import METRICS
 from quantcheck.report.blocks import block_rows
 from quantcheck.report.capacity import capacity_rows
 from quantcheck.report.cells import Cell, CellIndex, planned_cells, read_problems
+from quantcheck.report.continuations import changed_rows, continuation_rows
 from quantcheck.report.costs import cost_rows
+from quantcheck.report.damage import damage_rows, worst_token_rows
 from quantcheck.report.decision import decision_rows, recommend
 from quantcheck.report.degradation import degradation_rows
 from quantcheck.report.energy import energy_rows
@@ -113,6 +115,10 @@ def build_summary(
         frontiers=frontier_rows(index, variants, speed, costs, (task_floors, corpus_floors)),
         slices=[row for name in index.variants for row in slice_rows(index, name)],
         roofline=roofs,
+        damage=[row for name in index.variants for row in damage_rows(index, name)],
+        worst_tokens=[row for name in index.variants for row in worst_token_rows(index, name)],
+        continuations=continuation_rows(index),
+        most_changed=[row for name in index.variants for row in changed_rows(index, name)],
         explanations=explanations,
         environment=dict(environment),
         settings=_settings(index),
@@ -221,7 +227,8 @@ def _not_measured(index: CellIndex, environment: Mapping[str, Any], no_roofline:
     explained = set()
     names = index.variants + ([index.again] if experiment.noise_floor else [])
     for name in names:
-        subjects = [*index.tasks, *index.corpora, *index.unknown]
+        written = [index.continuations] if index.continuations and index.continuations not in index.unknown else []
+        subjects = [*index.tasks, *index.corpora, *written, *index.unknown]
         gone = [s for s in subjects if index.quality(name, s) is None]
         short = {s: len(index.load(name, s)) for s in index.loads if len(index.load(name, s)) < experiment.blocks}
         gone += [s for s, blocks in short.items() if blocks == 0]

@@ -15,6 +15,7 @@ from quantcheck.errors import SpecError
 from quantcheck.spec.engines import KINDS
 from quantcheck.spec.experiment import Experiment
 from quantcheck.spec.policy import Policy
+from quantcheck.spec.quality import SHIPPED
 
 __all__ = ["content_hash", "parse", "read", "read_policy"]
 
@@ -237,5 +238,8 @@ def _resolve(experiment: Experiment, folder: Path) -> Experiment:
         files: dict[str, Any] = {"texts": texts, "tasks": tasks, "data": quality.data and found(quality.data)}
         if isinstance(quality.chat_template, str):
             files["chat_template"] = found(quality.chat_template)
+        if quality.continuations and quality.continuations.prompts != SHIPPED:
+            prompts = found(quality.continuations.prompts)
+            files["continuations"] = quality.continuations.model_copy(update={"prompts": prompts})
         update["quality"] = quality.model_copy(update=files)
     return experiment.model_copy(update=update)

@@ -6,7 +6,13 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_
 
 from quantcheck.spec.part import Name, Part
 
-__all__ = ["BUNDLES", "Quality", "Sampling", "TextSuite"]
+__all__ = ["BUNDLES", "CONTINUATIONS", "SHIPPED", "Continuations", "Quality", "Sampling", "TextSuite"]
+
+CONTINUATIONS = "continuations"
+"""What the continuations of an experiment are called among its suites."""
+
+SHIPPED = "shipped"
+"""The prompts that ship: beginnings of the reference model's documents."""
 
 BUNDLES: dict[str, tuple[str, ...]] = {
     "quick": ("wikitext2", "arc_easy", "hellaswag"),
@@ -36,6 +42,15 @@ class Sampling(Part):
     draws: int = Field(4, ge=1, le=256, description="answers per item; 2 tell an item's own spread from the models'")
 
 
+class Continuations(Part):
+    """What every variant writes after the same prompts, greedily: to see outputs side by side. No verdict uses it."""
+
+    prompts: str = Field(SHIPPED, description="JSONL with `prompt` on every line; shipped: beginnings of the "
+                                              "reference model's documents")
+    items: PositiveInt = Field(40, description="prompts; the file's first ones")
+    max_tokens: int = Field(64, ge=1, le=4096, description="tokens to write after each")
+
+
 class Quality(Part):
     """The quality half: perplexity corpora and tasks, scored on the same token ids for every variant."""
 
@@ -58,6 +73,8 @@ class Quality(Part):
     stop: Literal["never", "early"] = Field(
         "never", description="early: a variant's task ends when it is shown to be safe or harmed; valid at any look"
     )
+    continuations: Continuations | None = Field(
+        None, description="greedy continuations of prompts, compared with the baseline's; {}: of those that ship")
     sampling: Sampling | None = Field(None, description="draw answers at a temperature; none: greedy")
 
     @model_validator(mode="before")
@@ -78,7 +95,8 @@ class Quality(Part):
         if self.stride >= self.context:
             raise ValueError(f"stride ({self.stride}) must be below context ({self.context})")
         if not self.subjects:
-            raise ValueError("quality needs `suites:`, `texts:` or `tasks:`; or leave it out to measure speed")
+            raise ValueError("quality needs `suites:`, `texts:`, `tasks:` or `continuations:`; or leave it out to "
+                             "measure speed")
         twice = sorted({name for name in self.subjects if self.subjects.count(name) > 1})
         if twice:
             raise ValueError(f"two suites are called {', '.join(twice)}; give one another name")
@@ -92,7 +110,7 @@ class Quality(Part):
     @property
     def subjects(self) -> list[str]:
         """The names of all suites, in order."""
-        return [*self.suites, *self.texts, *self.tasks]
+        return [*self.suites, *self.texts, *self.tasks, *([CONTINUATIONS] if self.continuations else [])]
 
     def shots(self, task: str) -> int | None:
         """Examples before each question of `task`; None: the task's own number."""
