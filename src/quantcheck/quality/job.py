@@ -30,6 +30,7 @@ from quantcheck.quality.scorers import Server, make_room, open_scorer
 from quantcheck.quality.suites import LINE_TOKENS, Corpus, GenerationTask, Suite, load_suites
 from quantcheck.quality.tasks import CHUNK, Drawing, Tokenizer, answer_choices, answer_generation
 from quantcheck.quality.windows import Window, windows
+from quantcheck.quality.worst import worst_in_words
 from quantcheck.spec.experiment import Quality
 
 __all__ = ["Encoded", "Job", "encode", "main", "score_suite"]
@@ -40,7 +41,6 @@ IntArray = NDArray[np.integer[Any]]
 class Job(BaseModel):
     """What one scoring process does; `suites` are names out of `quality`.
 
-from quantcheck.quality.worst import worst_in_words
     `model`: a GGUF file, scored in this process; with `server` the Hugging Face folder that is served there.
     `logits`: corpus name to the file of the baseline's logits (of a server's likeliest tokens), which the `role`
     baseline writes and a variant reads. `threads` and `batch_tokens` are llama.cpp's; `threads` also says how
@@ -158,6 +158,7 @@ def score_suite(
             "kl_divergence": None if scores.kl is None else float(scores.kl.mean()),
             "top1_agreement": None if scores.top1 is None else float(scores.top1.mean()),
             **_kl_kind(scores),
+            **({} if scores.kl is None else {"worst_tokens": worst_in_words(scores.worst, tokenizer)}),
             **hashes,
         }, scores.table()
 
@@ -201,7 +202,6 @@ def _task(
         "group": np.array([item.group for item in items]),
         "prompt_tokens": np.array([len(prompt) for prompt in prompts[: len(items)]], dtype=np.int32),
     }
-            **({} if scores.kl is None else {"worst_tokens": worst_in_words(scores.worst, tokenizer)}),
     if any("language" in item.data for item in suite.items):
         columns["language"] = np.array([str(item.data.get("language", "")) for item in items])
     columns = {name: np.repeat(column, answers.draws) for name, column in columns.items()}

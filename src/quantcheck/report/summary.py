@@ -54,15 +54,15 @@ __all__ = [
     "BlockRow",
     "CapacityRow",
     "CellCount",
-    "Clause",
     "ChangedRow",
+    "Clause",
     "Condition",
-    "CorpusRow",
     "ContinuationRow",
+    "CorpusRow",
     "CostRow",
     "CostWord",
-    "DecisionRow",
     "DamageRow",
+    "DecisionRow",
     "DecisionWord",
     "DegradationRow",
     "EnergyRow",
@@ -95,9 +95,9 @@ __all__ = [
     "Unpaired",
     "VariantRow",
     "WarningRow",
+    "WorstTokenRow",
 ]
 
-    "WorstTokenRow",
 SCHEMA_VERSION: Literal[2] = 2
 
 
@@ -189,13 +189,12 @@ class Summary(Row):
     degradation: list[DegradationRow] = Field([])
     energy: list[EnergyRow] = Field([], description="empty where no GPU was told of, as is `gpu_memory`")
     gpu_memory: list[GpuMemoryRow] = Field([])
-    cells: CellCount | None = Field(None, description="null in summaries of older versions")
-    environment: dict[str, Any]
-    predicted_memory: list[PredictedMemoryRow] = Field([])
     damage: list[DamageRow] = Field([], description="by part of a corpus, exploratory")
     worst_tokens: list[WorstTokenRow] = Field([], description="of each variant and corpus, the worst first")
     continuations: list[ContinuationRow] = Field([], description="empty where none were asked for")
     most_changed: list[ChangedRow] = Field([], description="of each variant, the most changed first")
+    cells: CellCount | None = Field(None, description="null in summaries of older versions")
+    environment: dict[str, Any]
     settings: dict[str, Any]
     artifacts: dict[str, dict[str, Any]]
     metrics: dict[str, dict[str, Any]]
