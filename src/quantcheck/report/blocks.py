@@ -6,6 +6,7 @@ import numpy as np
 
 from quantcheck.report.cells import CellIndex
 from quantcheck.report.gpu import clock_lines, foreign_lines, heat_lines, windows_at
+from quantcheck.report.records import cell_names
 from quantcheck.report.row import NO_FLOOR
 from quantcheck.report.summary import BlockRow, Figure, Summary
 from quantcheck.stats import block_log_ratios, invalid_blocks, mean_by_block, pooled, trend_floor
@@ -109,6 +110,8 @@ def block_rows(index: CellIndex) -> list[BlockRow]:
             drift=Figure(value=drifts[block]) if block in drifts else missing,
             invalid_for=[variant for variant, blocks in gone.items() if block in blocks],
             marks=_marks(index, block),
+            cells=cell_names(index.load(name, load).get(block) for load in index.loads
+                             for name in (index.baseline, index.again)),
         )
         for block in measured
     ]

@@ -11,6 +11,7 @@ from quantcheck.report.gpu import NO_TELEMETRY, gpu_of, has_gpu, missing_of
 from quantcheck.report.grids import VARIANT, Column, Grid, Item
 from quantcheck.report.requests import Requests
 from quantcheck.report.summary import Figure, GpuMemoryRow, Summary
+from quantcheck.store import CellKey
 
 __all__ = ["GPU_MEMORY_WORDS", "gpu_memory_grid", "gpu_memory_rows", "most_tokens_held"]
 
@@ -53,6 +54,7 @@ def _row(index: CellIndex, variant: str) -> GpuMemoryRow:
         variant=variant, gpus=ranks, gpu_weights_bytes=weights, gpu_kv_cache_bytes=cache, gpu_other_bytes=other,
         gpu_foreign_bytes=foreign, gpu_used_bytes=used, gpu_free_bytes=free, gpu_total_bytes=total,
         gpu_kv_needed_bytes=needed, gpu_footprint_bytes=_sum(weights, other, needed),
+        cell=CellKey(**record["key"]).id,
     )  # fmt: skip
 
 

@@ -44,3 +44,4 @@ class GpuMemoryRow(Row):
     gpu_total_bytes: Figure
     gpu_kv_needed_bytes: Figure = Field(description="of the KV cache, what the fullest measured load holds at most")
     gpu_footprint_bytes: Figure = Field(description="weights, other and `gpu_kv_needed_bytes`")
+    cell: str | None = Field(None, description="folder under `cells/` of that window")

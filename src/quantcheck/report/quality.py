@@ -9,6 +9,7 @@ import numpy as np
 from quantcheck.report.answers import Compared, compare_answers, sampled_row, unpaired_row
 from quantcheck.report.cells import Cell, CellIndex
 from quantcheck.report.pairs import Pair, pair_cells, unlike_hashes
+from quantcheck.report.records import cell_names
 from quantcheck.report.stopped import judge_looks, looked
 from quantcheck.report.summary import CorpusRow, Figure, Stopped, TaskRow
 from quantcheck.stats import (
@@ -60,7 +61,12 @@ def task_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> list[
             "margin": margin.accuracy(task),
         }
         rows.append(_task_fields(task, variant, found).model_copy(update=update))
-    return rows
+    return [row.model_copy(update={"cells": _cells(index, variant, row.task)}) for row in rows]
+
+
+def _cells(index: CellIndex, variant: str, subject: str) -> list[str]:
+    """The variant's and the baseline's."""
+    return cell_names(index.quality(name, subject) for name in dict.fromkeys((variant, index.baseline)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,8 @@ def corpus_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> lis
 
     `floors` is the baseline's perplexity ratio against itself, minus 1, by corpus.
     """
-    return [_corpus_row(index, variant, corpus, floors.get(corpus)) for corpus in index.corpora]
+    rows = [_corpus_row(index, variant, corpus, floors.get(corpus)) for corpus in index.corpora]
+    return [row.model_copy(update={"cells": _cells(index, variant, row.corpus)}) for row in rows]
 
 
 def kl_label(rows: Sequence[CorpusRow]) -> str:

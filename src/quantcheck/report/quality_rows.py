@@ -80,6 +80,7 @@ class TaskRow(Row):
     unpaired: Unpaired | None = Field(None, description="null where items could not be paired")
     stopped: Stopped | None = Field(None, description="null but under `stop: early`")
     sampled: Sampled | None = Field(None, description="null for a single greedy answer an item")
+    cells: list[str] = Field([], description="folders under `cells/`: the variant's, then the baseline's")
 
 
 class CorpusRow(Row):
@@ -103,6 +104,7 @@ class CorpusRow(Row):
     noise: Figure = Field(NO_FLOOR, description="the baseline's ratio against itself")
     kl_top: int | None = Field(
         None, description="kl_divergence is a lower bound, from so many likeliest tokens; null: over all tokens")
+    cells: list[str] = Field([], description="folders under `cells/`: the variant's, then the baseline's")
 
 
 class SliceRow(Row):

@@ -8,6 +8,7 @@ import numpy as np
 
 from quantcheck.report.ceilings import ceiling_of
 from quantcheck.report.cells import CellIndex
+from quantcheck.report.predicted_memory import KV_BYTES
 from quantcheck.report.speed import THROUGHPUT
 from quantcheck.report.summary import ExplanationRow, Figure, RooflineRow, SpeedRow
 from quantcheck.stats import t_interval
@@ -24,9 +25,6 @@ from quantcheck.stats.prediction import MOST_STREAMS, Model, Serving, crossover,
 from quantcheck.stats.roofline import Shape, Weights, prefill_step
 
 __all__ = ["roofline", "roofline_missing"]
-
-KV_BYTES = 2.0
-"""Of a key or value, unless the engine says otherwise: 16 bits are the default of llama.cpp and vLLM."""
 
 Artifacts = Mapping[str, Mapping[str, Any]]
 

@@ -7,9 +7,10 @@ import numpy as np
 from quantcheck.errors import StoreError
 from quantcheck.metrics import metric
 from quantcheck.report.blocks import THROUGHPUT, figures_by_block, left_out, log_ratios, mean_noise, noise_of
-from quantcheck.report.cells import CellIndex
+from quantcheck.report.cells import Cell, CellIndex
 from quantcheck.report.pairs import unlike_hashes
 from quantcheck.report.quality import figure
+from quantcheck.report.records import cell_names
 from quantcheck.report.requests import token_gaps
 from quantcheck.report.summary import (
     Figure,
@@ -218,8 +219,29 @@ def load_row(index: CellIndex, variant: str, load: str) -> LoadRow:
                 value = _percentile(values, name, good if key == "itl" else len(values))
             rows.append(PercentileRow(metric=key, percentile=name, value=value))
     return LoadRow(
-        load=load, variant=variant, blocks=len(cells), requests=requests, failed=failed, percentiles=rows
-    )
+        load=load, variant=variant, blocks=len(cells), requests=requests, failed=failed, percentiles=rows,
+        saturated=sum(_saturated(cell) for cell in cells.values()),
+        schedule_lag=_lag(index, variant, load, "schedule_lag"), read_lag=_lag(index, variant, load, "read_lag"),
+        cells=cell_names(cells.values()),
+    )  # fmt: skip
+
+
+def _saturated(cell: Cell) -> bool:
+    """An open loop whose latencies grew until its end: what they are depends on how long it was measured."""
+    result = cell.record["result"]
+    return result.get("rate") is not None and result.get("window", {}).get("steady") is False
+
+
+def _lag(index: CellIndex, variant: str, load: str, key: str) -> Figure:
+    """How late the client itself was: the worst block's p99, s."""
+    results = [cell.record["result"] for cell in index.load(variant, load).values()]
+    if not results:
+        return Figure(reason=index.missing(variant, load))
+    found = [lag["p99"] for result in results if (lag := result.get("client", {}).get(key))]
+    if found:
+        return Figure(value=float(max(found)))
+    closed = key == "schedule_lag" and all(result.get("rate") is None for result in results)
+    return Figure(reason="closed loop: nothing is sent by a schedule" if closed else "the client does not tell")
 
 
 def _percentile(values: Any, name: str, requests: int) -> Figure:

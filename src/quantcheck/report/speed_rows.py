@@ -15,10 +15,13 @@ __all__ = [
     "MeanSpeedRow",
     "MemoryRow",
     "PercentileRow",
+    "PredictedMemoryRow",
     "RooflineRow",
     "SpeedRow",
     "SpeedSummary",
 ]
+
+NOT_TOLD = Figure(reason="the version that wrote this did not tell")
 
 
 class SpeedSummary(Row):
@@ -71,6 +74,7 @@ class BlockRow(Row):
     drift: Figure = Field(description="a natural logarithm: 0.01 is 1%; null when the twin was not measured")
     invalid_for: list[str] = Field(description="variants whose effect the drift exceeds; left out of their figures")
     marks: list[str] = Field([], description="what the GPU's telemetry says against its figures, which stand")
+    cells: list[str] = Field([], description="folders under `cells/`: the baseline's and its twin's, load by load")
 
 
 class CapacityRow(Row):
@@ -120,6 +124,10 @@ class LoadRow(Row):
     requests: int
     failed: int = Field(description="requests with any outcome but ok")
     percentiles: list[PercentileRow]
+    saturated: int = Field(0, description="blocks of an open loop in which latencies came to no steady state")
+    schedule_lag: Figure = Field(NOT_TOLD, description="p99 of how late the client sent; largest of the blocks, s")
+    read_lag: Figure = Field(NOT_TOLD, description="p99 of how late the client read; largest of the blocks, s")
+    cells: list[str] = Field([], description="folders under `cells/`, by block")
 
 
 class MemoryRow(Row):
@@ -131,6 +139,18 @@ class MemoryRow(Row):
     pss_bytes: Figure
     kv_cache_bytes: Figure
     ready_s: Figure
+
+
+class PredictedMemoryRow(Row):
+    """What memory should hold by arithmetic: bytes of files, and keys and values of so many tokens."""
+
+    variant: str
+    weights_bytes: Figure = Field(description="of the weight files")
+    kv_bytes_per_token: Figure
+    kv_room_tokens: Figure = Field(description="that the engine says its cache has room for")
+    kv_held_tokens: Figure = Field(description="of the fullest load of fixed streams, all requests at full length")
+    kv_cache_bytes: Figure = Field(description="kv_bytes_per_token x kv_room_tokens")
+    kv_needed_bytes: Figure = Field(description="kv_bytes_per_token x kv_held_tokens")
 
 
 class RooflineRow(Row):

@@ -44,6 +44,7 @@ from quantcheck.report.speed_rows import (
     MeanSpeedRow,
     MemoryRow,
     PercentileRow,
+    PredictedMemoryRow,
     RooflineRow,
     SpeedRow,
     SpeedSummary,
@@ -79,6 +80,7 @@ __all__ = [
     "NoiseRow",
     "NotMeasured",
     "PercentileRow",
+    "PredictedMemoryRow",
     "QualitySummary",
     "QualityWord",
     "Recommendation",
@@ -189,6 +191,7 @@ class Summary(Row):
     degradation: list[DegradationRow] = Field([])
     energy: list[EnergyRow] = Field([], description="empty where no GPU was told of, as is `gpu_memory`")
     gpu_memory: list[GpuMemoryRow] = Field([])
+    predicted_memory: list[PredictedMemoryRow] = Field([])
     damage: list[DamageRow] = Field([], description="by part of a corpus, exploratory")
     worst_tokens: list[WorstTokenRow] = Field([], description="of each variant and corpus, the worst first")
     continuations: list[ContinuationRow] = Field([], description="empty where none were asked for")

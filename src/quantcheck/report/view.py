@@ -21,6 +21,7 @@ from quantcheck.report.headline import Facts, make_headline
 from quantcheck.report.noise import noise_floors, noise_rows, with_noise
 from quantcheck.report.overall import quality_summary
 from quantcheck.report.pattern import Seen
+from quantcheck.report.predicted_memory import predicted_memory_rows
 from quantcheck.report.quality import corpus_rows, task_rows
 from quantcheck.report.roofline import roofline, roofline_missing
 from quantcheck.report.schema import summary_schema
@@ -106,6 +107,7 @@ def build_summary(
         degradation=degradation_rows(index),
         energy=energy_rows(index),
         gpu_memory=gpu_memory,
+        predicted_memory=predicted_memory_rows(index, artifacts),
         cells=count,
         loads=loads,
         memory=memory,
