@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from quantcheck.metrics import metric
-from quantcheck.report import figures, markdown, terminal
+from quantcheck.report import figures, terminal
+from quantcheck.report import markdown_text as markdown
 from quantcheck.report.cells import short_names
 from quantcheck.report.comparison import RunComparison, RunSpeedRow, VariantComparison
 from quantcheck.report.grids import RATIO_DIGITS, TONES, Column, Grid, Item

@@ -19,7 +19,6 @@ __all__ = [
     "corpus_grid",
     "memory_grid",
     "noise_grid",
-    "percentile_grid",
     "perplexity_text",
     "speed_grid",
     "stopped_text",
@@ -241,27 +240,6 @@ def _speed_fields(row: SpeedRow, baseline: bool) -> list[Item]:
         Item(figures.interval(row.ratio, join="-"), tone="quiet"),
         _word(row.word, row.reason, _needs(row.more_blocks, "block")),
     ]
-
-
-def percentile_grid(summary: Summary) -> tuple[Grid, list[str]]:
-    """Percentiles of the requests of all blocks, and a line for each that no row has requests enough for."""
-    shown: list[int] = []
-    refused: list[str] = []
-    for at, head in enumerate(summary.loads[0].percentiles):
-        column = [row.percentiles[at].value for row in summary.loads]
-        if any(figure.value is not None for figure in column):
-            shown.append(at)
-        else:
-            reasons = "; ".join(dict.fromkeys(figure.reason or "" for figure in column))
-            refused.append(f"{metric(head.metric).label} {head.percentile}: n/a ({reasons})")
-    heads = [summary.loads[0].percentiles[at] for at in shown]
-    columns = [Column("load", flexible=True), VARIANT, Column("requests", True), Column("failed", True),
-               *(Column(f"{metric(h.metric).label} {h.percentile}, ms", True) for h in heads)]  # fmt: skip
-    rows = []
-    for row in summary.loads:
-        values = [_value(p.value, p.metric, unit=False) for p in (row.percentiles[at] for at in shown)]
-        rows.append([Item(row.load), Item(row.variant), Item(f"{row.requests:,}"), Item(f"{row.failed:,}"), *values])
-    return Grid(columns, rows), refused
 
 
 def memory_grid(summary: Summary) -> Grid:

@@ -80,9 +80,21 @@ def machine_words(environment: Mapping[str, Any]) -> str:
     """What a reader must know of the machine, in one sentence; the whole of it is in summary.json."""
     pairs = environment_pairs(environment)
     cores = f"{pairs['cores']} cores" if "cores" in pairs else None
-    words = [pairs.get("cpu"), cores, pairs.get("ram"), pairs.get("gpus"), pairs.get("os"), pairs.get("virtual")]
+    words = [pairs.get("cpu"), cores, pairs.get("ram"), _gpus(environment), pairs.get("os"), pairs.get("virtual")]
     versions = [f"{name} {pairs[key]}" for name, key in _VERSIONS.items() if key in pairs]
     return "; ".join(", ".join(word for word in part if word) for part in (words, versions) if any(part))
+
+
+def _gpus(environment: Mapping[str, Any]) -> str | None:
+    """`2 x NVIDIA H100 80GB HBM3 (81559 MiB, driver 580.1)`, kinds apart."""
+    kinds: dict[str, int] = {}
+    for gpu in environment.get("gpus") or ():
+        told = dict(gpu) if isinstance(gpu, Mapping) else {"name": gpu}
+        beside = [str(told["memory"])] if told.get("memory") else []
+        beside += [f"driver {told['driver']}"] if told.get("driver") else []
+        kind = str(told.get("name", "GPU")) + (f" ({', '.join(beside)})" if beside else "")
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return ", ".join(f"{count} x {kind}" if count > 1 else kind for kind, count in kinds.items()) or None
 
 
 def environment_pairs(environment: Mapping[str, Any]) -> dict[str, str]:
@@ -94,7 +106,7 @@ def environment_pairs(environment: Mapping[str, Any]) -> dict[str, str]:
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as `outer.inner` to text; lists joined by commas, bytes as MB or GB."""
+    """Nested mappings as `outer.inner` to text; lists joined by commas, bytes as MB or GB, fractions short."""
     found: dict[str, str] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
@@ -106,6 +118,15 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             found[name] = ", ".join(str(v) for v in value)
         elif key.endswith("_bytes") and isinstance(value, int | float):
             found[name.removesuffix("_bytes")] = f"{value / 1e9:,.1f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"
+        elif isinstance(value, float):
+            found[name] = _short(value)
         else:
             found[name] = str(value)
     return found
+
+
+def _short(value: float) -> str:
+    """Four digits; whole numbers whole."""
+    if value.is_integer() or abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.4g}"
