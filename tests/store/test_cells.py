@@ -1,8 +1,10 @@
 """Cells: whole or not at all, and the same when read back."""
 
 import errno
+import fcntl
 import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +115,26 @@ def test_nan_cannot_hide_in_a_record(store: Store) -> None:
     with pytest.raises(ValueError, match="JSON"):
         store.write(KEY, {"result": float("nan")}, {})
     assert not store.has(KEY)
+
+
+def test_who_looks_keeps_no_writer_out_and_sees_one(store: Store) -> None:
+    looking = os.open(store.root / ".lock", os.O_RDONLY)
+    store.unlock()
+    assert not store.locked()
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    assert not store.locked(), "another one who looks is no writer"
+    let_go = threading.Timer(0.03, fcntl.flock, (looking, fcntl.LOCK_UN))
+    let_go.start()
+    writer = Store(store.root)
+    writer.lock()
+    assert store.locked()
+    let_go.join()
+    writer.unlock()
+    os.close(looking)
+    assert not store.locked()
+
+
+def test_looking_makes_nothing(tmp_path: Path) -> None:
+    assert not Store(tmp_path / "none").locked()
+    assert not Store(tmp_path).locked()
+    assert list(tmp_path.iterdir()) == []

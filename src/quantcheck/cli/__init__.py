@@ -18,6 +18,7 @@ _VERBS = {
     "plan": "Show the cells of an experiment, their time and money, and what they can show.",
     "compare": "Verdicts between two stored runs, where they are comparable.",
     "report": "Write report.html, comparison.md and summary.json again from stored results.",
+    "dashboard": "Show the reports of all stored runs live, in a browser on this machine.",
     "gate": "Say for CI, by exit code, whether a variant may ship: 0 yes, 1 no, 2 open.",
     "presets": "List the experiments that ship, or print one.",
     "doctor": "Say what this machine can run, and what to install for the rest.",

@@ -7,7 +7,7 @@ from importlib import resources
 
 from quantcheck.report.summary import Summary
 
-__all__ = ["PLACE", "embed", "render"]
+__all__ = ["PLACE", "embed", "render", "template"]
 
 PLACE = '<script type="application/json" id="run"></script>'
 """Where the template holds the run."""
@@ -23,11 +23,16 @@ def embed(json: str) -> str:
     return json
 
 
+def template() -> str:
+    """The page without a run: `PLACE` is in it once."""
+    text = resources.files("quantcheck.report").joinpath("template.html").read_text(encoding="utf-8")
+    if PLACE not in text:
+        raise AssertionError("template.html has no place for a run; build it again with `make web`")
+    return text
+
+
 def render(summary: Summary) -> str:
     """The whole page of one run."""
-    template = resources.files("quantcheck.report").joinpath("template.html").read_text(encoding="utf-8")
-    before, place, after = template.partition(PLACE)
-    if not place:
-        raise AssertionError("template.html has no place for a run; build it again with `make web`")
+    before, _, after = template().partition(PLACE)
     opening, closing = PLACE.split("><")
     return f"{before}{opening}>{embed(summary.model_dump_json())}<{closing}{after}"

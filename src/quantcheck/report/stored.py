@@ -15,7 +15,7 @@ from quantcheck.spec.experiment import Experiment
 from quantcheck.spec.policy import Policy
 from quantcheck.store import Cell, Store
 
-__all__ = ["StoredRun", "environment_of", "read_run"]
+__all__ = ["StoredRun", "environment_of", "read_experiment", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -67,22 +67,28 @@ class StoredRun:
                              self.problems, self.document.get("overlaps", []), finished=self.finished)
 
 
-def read_run(store: Store, *, unfinished: bool = False) -> StoredRun:
-    """The last run in `store`, which must have come to its end unless `unfinished` allows for one that did not.
-
-    Raises `StoreError` when there is none, when no cell of it is stored, or when this version cannot read it.
-    """
+def read_experiment(store: Store) -> tuple[dict[str, Any], Experiment]:
+    """experiment.json as it is, and the experiment in it. Raises `StoreError` where there is none that can be read."""
     if not (store.root / "experiment.json").is_file():
         raise StoreError(f"{store.root}: not a results folder (no experiment.json); give the folder that a run wrote")
     document = store.read_document("experiment.json") or {}
-    finished = "cells" in document
-    if not finished and not unfinished:
-        raise StoreError(f"{store.root}: no finished run is stored here; start one, or go on, with `quantcheck run`")
     try:
-        experiment = Experiment.model_validate(document.get("experiment"))
+        return document, Experiment.model_validate(document.get("experiment"))
     except ValidationError as error:
         raise StoreError(f"{store.root / 'experiment.json'}: holds no experiment that this version reads "
                          f"({error.error_count()} problems); run the experiment again") from error
+
+
+def read_run(store: Store, *, unfinished: bool = False, running: bool = False) -> StoredRun:
+    """The last run in `store`, which must have come to its end unless `unfinished` allows for one that did not.
+
+    `running`: a run goes on here now, so that its cells are meant, and not those of an earlier one that ended.
+    Raises `StoreError` when there is none, when no cell of it is stored, or when this version cannot read it.
+    """
+    document, experiment = read_experiment(store)
+    finished = "cells" in document and not running
+    if not finished and not unfinished:
+        raise StoreError(f"{store.root}: no finished run is stored here; start one, or go on, with `quantcheck run`")
     if finished:
         return StoredRun(store, document, experiment, tuple(_named(store, document["cells"])))
     problems: list[dict[str, Any]] = []

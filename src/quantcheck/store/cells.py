@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from quantcheck.store.tables import Table, read_table, write_table
 __all__ = ["SCHEMA_VERSION", "Cell", "CellKey", "Store"]
 
 SCHEMA_VERSION = 1
+LOCK_PATIENCE_S = 0.2
+"""How long `lock` asks again: who looks whether a folder is locked (`locked`) holds a shared lock for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,12 @@ class Store:
             self._lock = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise _unwritable(self.root, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.unlock()
-            raise StoreError(f"{self.root}: another quantcheck is writing here; wait for it, or give another --out") \
-                from error
+        give_up = time.monotonic() + LOCK_PATIENCE_S
+        while not _taken(self._lock, fcntl.LOCK_EX):
+            if time.monotonic() > give_up:
+                self.unlock()
+                raise StoreError(f"{self.root}: another quantcheck is writing here; wait for it, or give another --out")
+            time.sleep(0.005)
         for leftover in (self.root / "cells").glob(".writing-*"):
             shutil.rmtree(leftover)
         for leftover in self.root.glob(".*.part"):
@@ -108,6 +111,18 @@ class Store:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def locked(self) -> bool:
+        """Whether some process writes here now. Changes nothing in the folder, and never keeps a writer out."""
+        try:
+            handle = os.open(self.root / ".lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            # Shared, so that two who look do not take each other for a writer.
+            return not _taken(handle, fcntl.LOCK_SH)
+        finally:
+            os.close(handle)
 
     def has(self, key: CellKey) -> bool:
         return (self.root / "cells" / key.id / "cell.json").is_file()
@@ -162,6 +177,15 @@ class Store:
         """A JSON file of the results folder; None when it is not there."""
         path = self.root / name
         return _read_json(path) if path.exists() else None
+
+
+def _taken(handle: int, kind: int) -> bool:
+    """Whether the lock of this kind could be had at once."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
