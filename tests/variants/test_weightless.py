@@ -13,7 +13,7 @@ from quantcheck.errors import ModelError, SpecError
 from quantcheck.variants.schemes import SCHEMES, quantization_config
 from quantcheck.variants.shapes import SHAPES, shape_config
 from quantcheck.variants.weight_bytes import matrices, weight_bytes
-from quantcheck.variants.weightless import stand_in_tokenizer, write_weightless
+from quantcheck.variants.weightless import DTYPES, stand_in_tokenizer, write_weightless
 
 GIB = 2**30
 
@@ -54,7 +54,7 @@ def test_bytes_worked_by_hand() -> None:
     assert weight_bytes(small | {"quantization_config": quantization_config("fp8-dynamic")}) == linear + 4 * rows + rest
 
 
-@given(st.sampled_from(sorted(SHAPES)), st.sampled_from(sorted(SCHEMES)))
+@given(st.sampled_from(sorted(SHAPES)), st.sampled_from(sorted(set(SCHEMES) - {"fp32"})))
 def test_no_format_is_larger_than_the_original(shape: str, scheme: str) -> None:
     assert weight_bytes(config(shape, scheme)) <= weight_bytes(shape_config(shape))
 
@@ -64,7 +64,7 @@ def test_a_folder(tmp_path: Path, scheme: str) -> None:
     write_weightless(tmp_path / "m", shape_config("qwen2.5-0.5b"), scheme)
     written = json.loads((tmp_path / "m" / "config.json").read_text(encoding="utf-8"))
     assert written.get("quantization_config") == quantization_config(scheme)
-    assert written["torch_dtype"] == ("float16" if scheme == "fp16" else "bfloat16")
+    assert written["torch_dtype"] == DTYPES.get(scheme, "bfloat16")
     assert not list((tmp_path / "m").glob("*.safetensors"))
     tokenizer = Tokenizer.from_file(str(tmp_path / "m" / "tokenizer.json"))
     assert tokenizer.get_vocab_size() == 151936

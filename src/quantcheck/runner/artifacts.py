@@ -37,7 +37,7 @@ def artifacts_of(experiment: Experiment, progress: Progress) -> tuple[dict[str, 
     random, hear = experiment.weights == "random", progress.preparing
     if experiment.engine.kind == "fake":
         made = {name: _stand_in(name, variant.scheme) for name, variant in variants.items()}
-    elif experiment.engine.kind == "vllm":
+    elif experiment.engine.kind in ("vllm", "transformers"):
         made = prepare_folders(experiment.model, variants, random=random, progress=hear, on_failure=on_failure,
                                compressor=partial(python_of, "llm-compressor"))
     else:

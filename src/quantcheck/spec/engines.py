@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from quantcheck.spec.part import Part
 
-__all__ = ["KINDS", "Arguments", "Engine", "FakeEngine", "LlamaCppEngine", "VllmEngine"]
+__all__ = ["KINDS", "Arguments", "Engine", "FakeEngine", "LlamaCppEngine", "TransformersEngine", "VllmEngine"]
 
 
 Value = bool | int | float | str | list[str | int | float] | dict[str, object] | None
@@ -69,5 +69,24 @@ class VllmEngine(Part):
     port: int | None = Field(None, ge=1, le=65535, description="none: any free port")
 
 
-Engine = Annotated[LlamaCppEngine | FakeEngine | VllmEngine, Field(discriminator="kind")]
-KINDS = ("llama.cpp", "fake", "vllm")
+class TransformersEngine(Part):
+    """The transformers library, in a process and an environment of its own. It is no server: it measures itself."""
+
+    kind: Literal["transformers"] = "transformers"
+    python: str | None = Field(
+        None, description="interpreter that has it; none: that of `quantcheck engines install transformers`")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="of what a variant does not quantize; auto: as the variant's scheme or the model's files "
+                            "say")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU, where torch sees one")
+    attention: Literal["sdpa", "eager"] = Field("sdpa", description="the library's attn_implementation")
+    cache: Literal["dynamic", "static"] = Field(
+        "dynamic", description="for speed: dynamic grows with the answer, static is allocated whole before the prompt")
+    batch_size: PositiveInt = Field(16, description="for quality: sequences at once; for speed it is load.concurrency")
+    batch_tokens: PositiveInt = Field(2048, description="for quality: most tokens at once, with padding")
+    threads: PositiveInt | None = Field(None, description="compute threads on a CPU; none: all cores")
+    start_timeout_s: PositiveFloat = 900.0
+
+
+Engine = Annotated[LlamaCppEngine | FakeEngine | VllmEngine | TransformersEngine, Field(discriminator="kind")]
+KINDS = ("llama.cpp", "fake", "vllm", "transformers")

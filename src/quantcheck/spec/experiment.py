@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from quantcheck.spec.engines import Engine, FakeEngine, LlamaCppEngine, VllmEngine
+from quantcheck.spec.engines import Engine, FakeEngine, LlamaCppEngine, TransformersEngine, VllmEngine
 from quantcheck.spec.load import SLO, Load
 from quantcheck.spec.part import Name, Part
 from quantcheck.spec.policy import Policy
@@ -25,6 +25,7 @@ __all__ = [
     "Quantize",
     "Sampling",
     "TextSuite",
+    "TransformersEngine",
     "Variant",
     "VllmEngine",
 ]
@@ -61,24 +62,56 @@ class Experiment(Part):
             raise ValueError("nothing to measure: give `load:` (speed), `quality:`, or both")
         if self.quality is not None and self.engine.kind == "fake":
             raise ValueError("the fake engine has no model to score; leave `quality:` out")
+        if self.quality is not None and self.engine.kind == "vllm" and self.quality.divergence == "full":
+            raise ValueError("quality.divergence: a vLLM server tells the likeliest tokens only; leave it out, or "
+                             "give top-k")
         for name, variant in self.variants.items():
             self._fits(name, variant)
+        self._batches_fit()
         self._weights_fit()
         self._policy_fits()
         return self
 
     def _fits(self, name: str, variant: Variant) -> None:
         """What a variant asks for must be possible with the engine."""
-        vllm = self.engine.kind == "vllm"
-        if variant.scheme is None and variant.checkpoint is None and not vllm:
+        vllm, folders = self.engine.kind == "vllm", self.engine.kind in ("vllm", "transformers")
+        if variant.maker == "transformers" and self.engine.kind != "transformers":
+            raise ValueError(f"variants.{name}: {variant.scheme} is made by the transformers library as it loads the "
+                             f"model, and the engine is {self.engine.kind}; take `engine: {{kind: transformers}}`, or "
+                             "another scheme")
+        if variant.scheme is None and variant.checkpoint is None and not folders:
             raise ValueError(f"variants.{name}: a variant needs `scheme:` (made from the model) or `checkpoint:` "
                              "(a ready file)")
         if variant.args and not vllm:
             raise ValueError(f"variants.{name}: `args:` are options of vLLM, and the engine is {self.engine.kind}; "
                              "leave them out")
-        if vllm and (variant.scheme or "").lower().startswith("gguf/"):
-            raise ValueError(f"variants.{name}: vLLM serves no GGUF files ({variant.scheme}); "
-                             "take `engine: {kind: llama.cpp}`, or a scheme such as fp8-dynamic")
+        if folders and (variant.scheme or "").lower().startswith("gguf/"):
+            what = "vLLM serves" if vllm else "transformers runs"
+            raise ValueError(f"variants.{name}: {what} no GGUF files ({variant.scheme}); "
+                             "take `engine: {kind: llama.cpp}`, or a scheme such as "
+                             f"{'fp8-dynamic' if vllm else 'bnb-int8'}")
+
+    def _batches_fit(self) -> None:
+        """The transformers engine is no server: it measures whole batches of prompts of a known length."""
+        if self.engine.kind != "transformers" or self.load is None:
+            return
+        if self.load.rate:
+            raise ValueError("load.rate: the transformers engine is no server, and has batches instead of requests "
+                             "that arrive; leave `rate:` out (load.concurrency gives the batch sizes)")
+        if self.slo is not None:
+            raise ValueError("the transformers engine is no server, so that no request waits there and an SLO says "
+                             "nothing; leave `slo:` out")
+        for name, work in self.load.workloads.items():
+            where = f"load.workloads.{name}"
+            if work.trace is not None:
+                raise ValueError(f"{where}: the transformers engine is no server, and replays no trace; give "
+                                 "`prompt_tokens:` or `prompts:`")
+            if work.free:
+                raise ValueError(f"{where}: the transformers engine decodes exactly `output_tokens`, so that all "
+                                 "variants' caches have the same size; leave `free:` out")
+            for key in ("prompt_tokens", "output_tokens"):
+                if not isinstance(getattr(work, key), int | None):
+                    raise ValueError(f"{where}.{key}: a batch of the transformers engine has one length; give a number")
 
     def _weights_fit(self) -> None:
         if self.weights == "real":

@@ -9,7 +9,9 @@ from quantcheck.spec.part import Part
 
 __all__ = ["Calibration", "Maker", "Quantize", "Variant"]
 
-Maker = Literal["quantcheck", "llama-quantize", "llm-compressor"]
+Maker = Literal["quantcheck", "llama-quantize", "llm-compressor", "transformers"]
+_LOADED = ("bnb-", "torchao-")
+"""Begin the schemes that the transformers library makes, as it loads the model."""
 
 
 class Calibration(Part):
@@ -26,7 +28,8 @@ class Quantize(Part):
     """How an artifact is made."""
 
     with_: Maker | None = Field(
-        None, alias="with", description="none: quantcheck for gguf/ schemes, llm-compressor for the others")
+        None, alias="with", description="none: quantcheck for gguf/ schemes, transformers for bnb- and torchao- ones, "
+                                        "llm-compressor for the others")
     method: Literal["rtn", "gptq", "awq", "smoothquant-gptq"] | None = Field(
         None, description="of llm-compressor; none: rtn (rounding to nearest), or the one that the scheme names")
     calibration: Calibration | None = Field(None, description="of llm-compressor; gptq, awq and smoothquant need it")
@@ -41,7 +44,8 @@ class Quantize(Part):
 class Variant(Part):
     """The model in one number format: made from the model by a scheme, a ready checkpoint, or the model as it is."""
 
-    scheme: str | None = Field(None, description="e.g. gguf/Q4_K_M; for vLLM fp16, fp8-dynamic, w8a8-int8, awq ...")
+    scheme: str | None = Field(None, description="e.g. gguf/Q4_K_M; for vLLM fp16, fp8-dynamic, w8a8-int8, awq ...; "
+                                                  "for transformers bnb-int8, bnb-nf4, torchao-int8 ... too")
     checkpoint: str | None = Field(
         None, description="a ready GGUF file or Hugging Face folder, hub:REPOSITORY/FILE.gguf or hub:REPOSITORY")
     quantize: Quantize = Quantize()
@@ -50,12 +54,24 @@ class Variant(Part):
     @property
     def maker(self) -> Maker:
         """What makes it when it is made by a scheme."""
-        gguf = (self.scheme or "gguf/").lower().startswith("gguf/")
-        return self.quantize.with_ or ("quantcheck" if gguf else "llm-compressor")
+        scheme = (self.scheme or "gguf/").lower()
+        if scheme.startswith("gguf/"):
+            return self.quantize.with_ or "quantcheck"
+        return self.quantize.with_ or ("transformers" if scheme.startswith(_LOADED) else "llm-compressor")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Variant":
         if self.quantize.imatrix is not None and (self.checkpoint or self.scheme in ("gguf/F16", "gguf/Q8_0")):
             raise ValueError(f"an importance matrix changes nothing in {self.scheme or 'a ready checkpoint'}; "
                              "leave `imatrix:` out")
+        if self.maker == "transformers":
+            if not (self.scheme or "").lower().startswith(_LOADED):
+                raise ValueError(f"transformers makes schemes that begin with {' or '.join(_LOADED)}, not "
+                                 f"{self.scheme}; leave `with:` out")
+            if self.quantize != Quantize(with_=self.quantize.with_):
+                raise ValueError(f"{self.scheme} is made as the model is loaded, and takes no settings; leave "
+                                 "`quantize:` out")
+            if self.checkpoint:
+                raise ValueError(f"{self.scheme} is made from the model as it is loaded, and a checkpoint is ready; "
+                                 "give one of them")
         return self

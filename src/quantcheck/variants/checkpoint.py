@@ -17,7 +17,7 @@ from quantcheck.variants.weights import weight_files
 __all__ = ["read_quantization"]
 
 _OWN_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt"}
-_DTYPES = {"float16": "fp16", "bfloat16": "bf16"}
+_DTYPES = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
 _IGNORED = ("ignore", "modules_to_not_convert", "ignored_layers", "llm_int8_skip_modules", "exclude_modules")
 _MOST_HEAD_BYTES = 100_000_000  # the safetensors format's own limit
 # What tells one number format from another; the rest (observers, order of columns) is how it was made.

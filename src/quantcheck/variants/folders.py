@@ -1,4 +1,4 @@
-"""From what an experiment names to Hugging Face folders that vLLM can load: one artifact for each variant."""
+"""From what an experiment names to Hugging Face folders that vLLM or transformers can load: an artifact a variant."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -13,7 +13,7 @@ from quantcheck.variants.checkpoint import read_quantization
 from quantcheck.variants.compress import compress, compressor_versions, inputs
 from quantcheck.variants.gguf_file import disk_errors
 from quantcheck.variants.hashing import Hashes
-from quantcheck.variants.schemes import quantization_config
+from quantcheck.variants.schemes import LOADED, quantization_config
 from quantcheck.variants.shapes import read_config_file, read_config_of
 from quantcheck.variants.source import Source, check_model, find_model
 from quantcheck.variants.weight_bytes import read_bytes, weight_bytes
@@ -75,30 +75,31 @@ class _Maker:
             return
         if not random:
             check_model(self._model, self._base)
-        if variant.scheme in (None, *DTYPES):
+        if variant.scheme in (None, *DTYPES, *LOADED):
             return
-        if random:
-            quantization_config(str(variant.scheme))
+        if random or variant.maker == "transformers":
+            quantization_config(str(variant.scheme))  # raises for a name that there is not
         elif variant.maker == "llm-compressor":
             inputs(str(variant.scheme), variant.quantize, self._base)  # with the calibration's file
         else:
             raise SpecError(f"variants.{name}: {variant.maker} makes no {variant.scheme}; leave `with:` out")
 
     def weightless(self, name: str, variant: Variant) -> Artifact:
-        """A configuration in the variant's format; vLLM fills the weights with random numbers."""
-        config = self._config
+        """A configuration in the variant's format; the engine fills the weights with random numbers."""
+        config, loaded = self._config, LOADED.get(variant.scheme or "")
         scheme = variant.scheme or _SCHEMES.get(str(config.get("torch_dtype") or config.get("dtype")), "bf16")
         plain = {key: value for key, value in config.items() if not key.startswith("_")}
         wanted = {"weights": "random", "config": plain, "scheme": scheme, "revision": _REVISION,
-                  "quantization": quantization_config(scheme)}
+                  "quantization": dict(loaded) if loaded else quantization_config(scheme)}
 
         def make(folder: Path) -> dict[str, Any]:
             with disk_errors(folder):
                 write_weightless(folder / FOLDER, config, scheme)
-            written = _config_in(folder / FOLDER)
+            written = _config_in(folder / FOLDER) | ({"quantization_config": dict(loaded)} if loaded else {})
+            own = {"quantization": dict(loaded)} if loaded else {"load-format": "dummy"}
             return _facts(written) | {
                 "bytes": weight_bytes(written), "bytes_from": "predicted from the configuration",
-                "sha256": recipe_hash(wanted), "engine_args": {"load-format": "dummy"}}
+                "sha256": recipe_hash(wanted), "engine_args": own}
 
         return self._cache.get_or_make(f"{scheme}-random", wanted, make, model=FOLDER)
 
@@ -106,7 +107,7 @@ class _Maker:
         """The model or a checkpoint as it is, or the model quantized."""
         if variant.checkpoint is not None:
             return self._linked(find_model(variant.checkpoint, self._base, self._hashes), variant.scheme)
-        if variant.scheme in (None, *DTYPES):
+        if variant.scheme in (None, *DTYPES, *LOADED):
             return self._linked(self._source, variant.scheme)
         return self._quantized(name, self._source, variant)
 
@@ -122,18 +123,25 @@ class _Maker:
     def _linked(self, source: Source, scheme: str | None) -> Artifact:
         """Link to a folder that the user has, rather than copy it."""
         if source.kind != "huggingface":
-            raise ModelError(f"{source.name}: is a GGUF file, and vLLM needs a Hugging Face folder; name that")
-        found = read_quantization(source.path)
+            raise ModelError(f"{source.name}: is a GGUF file, and this engine needs a Hugging Face folder; name that")
+        found, loaded = read_quantization(source.path), LOADED.get(scheme or "")
+        if loaded and found["quant_method"] is not None:
+            raise ModelError(f"{source.path} is quantized already ({found['quant_method']}), so that {scheme} cannot "
+                             "be made of it: name the original model, or give this one as the variant's `checkpoint:`")
         wanted = {"source": {"kind": source.kind, "sha256": source.sha256}, "scheme": scheme, "ready": True,
-                  "revision": _REVISION}
+                  "revision": _REVISION, **({"made": dict(loaded)} if loaded else {})}
         dtype = DTYPES.get(scheme or "")
+        own = {"dtype": dtype} if dtype else {"quantization": dict(loaded)} if loaded else {}
 
         def make(folder: Path) -> dict[str, Any]:
             with disk_errors(folder):
                 (folder / FOLDER).symlink_to(source.path.resolve())
-            return _facts(_config_in(source.path)) | {
-                "scheme": scheme or found["scheme"] or "as it is", "quantization": found, "sha256": source.sha256,
-                "bytes": _stored_bytes(source.path), "engine_args": {"dtype": dtype} if dtype else {}}
+            config = _config_in(source.path)
+            as_loaded = config | ({"torch_dtype": dtype} if dtype else {})
+            as_loaded |= {"quantization_config": dict(loaded)} if loaded else {}
+            return _facts(as_loaded) | {
+                "scheme": scheme or found["scheme"] or "as it is", "quantization": dict(loaded) if loaded else found,
+                "sha256": source.sha256, "bytes": _stored_bytes(source.path), "engine_args": own}
 
         return self._cache.get_or_make("ready", wanted, make, model=FOLDER)
 

@@ -1,7 +1,7 @@
-"""Number formats of the Hugging Face world as vLLM reads them: the `quantization_config` of `config.json`.
+"""Number formats of the Hugging Face world: `quantization_config` in `config.json`, as vLLM and transformers read it.
 
 Those of compressed-tensors are what its own presets write (version 0.17); AWQ and GPTQ are the older layouts of their
-own.
+own. `LOADED` are those that transformers makes as it loads a model, with bitsandbytes or torchao.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from typing import Any
 
 from quantcheck.errors import SpecError
 
-__all__ = ["SCHEMES", "quantization_config"]
+__all__ = ["LOADED", "SCHEMES", "quantization_config"]
 
 _PER_TOKEN = {"strategy": "token", "symmetric": True, "dynamic": True}
 
@@ -39,6 +39,7 @@ _FP4 = {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size"
 SCHEMES: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({
     "bf16": None,
     "fp16": None,
+    "fp32": None,
     "fp8-dynamic": _compressed("float-quantized", {"num_bits": 8, "type": "float", "strategy": "channel"},
                                {"num_bits": 8, "type": "float", **_PER_TOKEN}),
     "fp8-block": _compressed(
@@ -60,6 +61,20 @@ SCHEMES: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({
     "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True, "lm_head": False},
 })
 """Scheme to `quantization_config`; None: the weights as they are."""
+
+
+LOADED: Mapping[str, Mapping[str, Any]] = MappingProxyType({
+    "bnb-int8": {"quant_method": "bitsandbytes", "load_in_8bit": True},
+    "bnb-nf4": {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4",
+                "bnb_4bit_use_double_quant": False},
+    "bnb-fp4": {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4",
+                "bnb_4bit_use_double_quant": False},
+    "torchao-int8": {"quant_method": "torchao", "quant_type": "Int8WeightOnlyConfig"},
+    # The layout of the kernel that is in torch itself; the others need a library of their own.
+    "torchao-int4": {"quant_method": "torchao", "quant_type": "Int4WeightOnlyConfig", "group_size": 128,
+                     "int4_packing_format": "tile_packed_to_4d"},
+})
+"""Scheme to what transformers is told to make of the weights: the arguments of its own configuration's class."""
 
 
 def quantization_config(scheme: str) -> dict[str, Any] | None:

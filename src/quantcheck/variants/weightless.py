@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantcheck.errors import ModelError
-from quantcheck.variants.schemes import quantization_config
+from quantcheck.variants.schemes import LOADED, quantization_config
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = ["DTYPES", "stand_in_tokenizer", "write_weightless"]
 
-DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
+DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 """Scheme to the dtype it names; the quantized ones keep the configuration's."""
 
 
@@ -33,7 +33,7 @@ def write_weightless(folder: Path, config: Mapping[str, Any], scheme: str) -> No
     written = dict(config)
     if scheme in DTYPES:
         written["torch_dtype"] = DTYPES[scheme]
-    if (quantization := quantization_config(scheme)) is not None:
+    if scheme not in LOADED and (quantization := quantization_config(scheme)) is not None:
         written["quantization_config"] = quantization
     folder.mkdir(parents=True, exist_ok=True)
     stand_in_tokenizer(written["vocab_size"]).save(str(folder / "tokenizer.json"))
