@@ -22,7 +22,7 @@ from quantcheck.quality.suites import Corpus, load_suites
 from quantcheck.spec.experiment import Quality, TextSuite
 from quantcheck.variants.artifact import Artifact
 from tests.ggml.tiny import TinyModel, TinyShape, write_tiny
-from tests.quality.independent import divergences, read_logits, targets_of, token_nll, write_logits
+from tests.quality.independent import divergences, log_probabilities, read_logits, targets_of, token_nll, write_logits
 
 AGREES = 1e-4
 TEXT = "A short text\nof two lines, and then some more of it. " * 3
@@ -89,13 +89,29 @@ def test_perplexity_and_divergence_equal_numpy_over_the_logits_file(
     assert arrays["document"].tolist() == [n for n, document in enumerate(documents) for _ in document[1:]]
     np.testing.assert_allclose(arrays["nll"], token_nll(q, targets), rtol=AGREES)
     np.testing.assert_allclose(arrays["kl"], divergences(p, q), rtol=AGREES, atol=1e-9)
+    np.testing.assert_allclose(arrays["confidence"], np.exp(log_probabilities(q)).max(axis=1), rtol=AGREES)
+    worst = result["worst_tokens"]
+    assert len(worst) == min(20, len(targets))
+    assert [token["kl_divergence"] for token in worst] == pytest.approx(np.sort(divergences(p, q))[::-1][:20].tolist(),
+                                                                       rel=AGREES)
+    first = int(divergences(p, q).argmax())
+    assert (worst[0]["document"], worst[0]["position"]) == where_of(documents)[first]
+    assert worst[0]["baseline_p"] == pytest.approx(np.exp(log_probabilities(p))[first, targets[first]], rel=AGREES)
+    assert worst[0]["variant_p"] == pytest.approx(np.exp(log_probabilities(q))[first, targets[first]], rel=AGREES)
+    assert worst[0]["baseline_likeliest_p"] == pytest.approx(np.exp(log_probabilities(p))[first].max(), rel=AGREES)
 
     baseline, table = results(tmp_path / "b-F32")["mine"]
     assert baseline["kl_divergence"] is baseline["top1_agreement"] is None
-    assert sorted(table) == ["document", "nll"]
+    assert "worst_tokens" not in baseline
+    assert sorted(table) == ["confidence", "document", "nll"]
     assert baseline["perplexity"] == pytest.approx(float(np.exp(token_nll(p, targets).mean())), rel=AGREES)
     assert baseline["prompts_sha256"] == result["prompts_sha256"]
     assert list(tmp_path.glob("*.part")) == []
+
+
+def where_of(documents: list[NDArray[Any]]) -> list[tuple[int, int]]:
+    """(document, position) of every scored token."""
+    return [(number, position) for number, tokens in enumerate(documents) for position in range(1, len(tokens))]
 
 
 SUITES = ["reference/stories", "reference/arithmetic", "reference/knowledge", "reference/expressions",

@@ -58,3 +58,14 @@ def test_two_runs_divergences_of_unlike_kinds_are_named_apart() -> None:
     assert reasons(BOUND, {**BOUND, "kl_top": 32}) == {
         "two kinds of divergence: run A's is a lower bound from the top 64 tokens, run B's is a lower bound from the "
         "top 32 tokens"}
+
+
+def test_kept_distributions_say_what_is_known_of_the_full_divergence() -> None:
+    kept = {**BOUND, "kl_top": 256, "kl_error": 0.00034, "kl_gap": 0.0123, "kl_gap_tokens": 1024}
+    text = render_markdown(summary(**kept))
+    assert "KL (lower bound, top 256): only the baseline's likeliest tokens were kept, in half precision" in text
+    assert ("Q2_K, stories: the full divergence is +0.012 nats above the bound over 1,024 tokens, spread over the "
+            "corpus, whose whole distributions were kept; half precision moves the mean by at most "
+            "0.00034 nats." in text)
+    assert "the gap was not measured" in render_markdown(summary(**{**kept, "kl_gap": None, "kl_gap_tokens": 0}))
+    assert "half precision" not in render_markdown(summary(**BOUND))

@@ -20,7 +20,8 @@ from scipy.special import log_softmax, xlogy
 from quantcheck.engines.scorer import TopLogprobs
 from quantcheck.errors import ModelError, StoreError
 
-__all__ = ["BaselineLogits", "BaselineTop", "LogitsWriter", "kl_divergence", "kl_lower_bound", "save_top"]
+__all__ = ["BaselineLogits", "BaselineTop", "FloatArray", "LogitsWriter", "kl_divergence", "kl_lower_bound",
+           "save_arrays", "save_top"]
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -133,14 +134,19 @@ def save_top(path: Path, parts: Sequence[TopLogprobs], vocabulary: int) -> None:
 
     Raises `StoreError` when the disk is full. 8 bytes x scored tokens x k.
     """
+    save_arrays(
+        path, vocabulary=np.int64(vocabulary),
+        ids=np.concatenate([rows.ids for rows in parts]).astype(np.int32),
+        logprobs=np.concatenate([rows.logprobs for rows in parts]).astype(np.float32),
+    )  # fmt: skip
+
+
+def save_arrays(path: Path, **arrays: Any) -> None:
+    """Writes named arrays as .npz; the file is there whole or not at all. Raises `StoreError` when the disk is full."""
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
-            np.savez(
-                file, allow_pickle=False, vocabulary=np.int64(vocabulary),
-                ids=np.concatenate([rows.ids for rows in parts]).astype(np.int32),
-                logprobs=np.concatenate([rows.logprobs for rows in parts]).astype(np.float32),
-            )  # fmt: skip
+            np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -8,7 +8,6 @@ engine's native code ends this process and nothing else.
 
 import hashlib
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -23,9 +22,8 @@ from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.scorer import Scorer, TopScorer
 from quantcheck.errors import ModelError, QuantcheckError, StoreError
-from quantcheck.quality.divergence import BaselineLogits, BaselineTop, LogitsWriter
+from quantcheck.quality.corpus import kl_kind, score_corpus
 from quantcheck.quality.early import EarlyStop, in_look_order, look_every
-from quantcheck.quality.perplexity import TokenScores, score_windows, score_windows_top
 from quantcheck.quality.scorers import Server, make_room, open_scorer
 from quantcheck.quality.suites import LINE_TOKENS, Corpus, GenerationTask, Suite, load_suites
 from quantcheck.quality.tasks import CHUNK, Drawing, Tokenizer, answer_choices, answer_generation
@@ -146,7 +144,10 @@ def score_suite(
     suite = work.suite
     hashes = {"suite_sha256": suite.digest, "prompts_sha256": work.sha256}
     if isinstance(suite, Corpus):
-        scores = _corpus(scorer, work, job, progress)
+        scores = score_corpus(
+            scorer, suite.name, work.windows, job.logits.get(suite.name), role=job.role, model=job.model,
+            divergence=job.quality.divergence, progress=progress,
+        )  # fmt: skip
         return {
             "kind": "perplexity",
             "tokens": len(scores.nll),
@@ -157,20 +158,13 @@ def score_suite(
             "perplexity": scores.perplexity,
             "kl_divergence": None if scores.kl is None else float(scores.kl.mean()),
             "top1_agreement": None if scores.top1 is None else float(scores.top1.mean()),
-            **_kl_kind(scores),
+            **kl_kind(scores),
             **({} if scores.kl is None else {"worst_tokens": worst_in_words(scores.worst, tokenizer)}),
             **hashes,
         }, scores.table()
 
     result, arrays = _task(scorer, tokenizer, work, job, progress)
     return {**result, **hashes}, arrays
-
-
-def _kl_kind(scores: TokenScores) -> dict[str, Any]:
-    """What `kl_divergence` is: nothing where there is none."""
-    if scores.kl is None:
-        return {}
-    return {"kl_kind": "full"} if scores.kl_top is None else {"kl_kind": "top-k lower bound", "kl_top": scores.kl_top}
 
 
 def _task(
@@ -211,51 +205,6 @@ def _task(
     if watch:
         result["early"] = watch.record(job.seed)
     return result, {**columns, "right": answers.right, "output": np.array(answers.output)}
-
-
-def _corpus(scorer: Scorer | TopScorer, work: Encoded, job: Job, progress: Callable[[int, int], None]) -> TokenScores:
-    total = sum(window.scored for window in work.windows)
-    path = job.logits.get(work.suite.name)
-
-    def tokens_done(done: int) -> None:
-        progress(done, total)
-
-    if isinstance(scorer, TopScorer):
-        return _corpus_top(scorer, work, job, path, tokens_done)
-    if path is None:
-        return score_windows(scorer, work.windows, progress=tokens_done)
-    if job.role == "baseline":
-        need, free = total * scorer.vocab_size * 4, shutil.disk_usage(path.parent).free
-        if need > free:
-            raise StoreError(
-                f"{path.parent}: the baseline's logits on {work.suite.name} need {need / 1e9:.1f} GB, {free / 1e9:.1f} "
-                "are free; free disk space, or score fewer tokens (quality.texts.NAME.tokens, quality.tokens)"
-            )
-        with LogitsWriter(path) as save:
-            return score_windows(scorer, work.windows, save=save, progress=tokens_done)
-    baseline = BaselineLogits(path, scorer.vocab_size)
-    _same_tokens(work, job, baseline.count)
-    return score_windows(scorer, work.windows, baseline=baseline, progress=tokens_done)
-
-
-def _corpus_top(
-    scorer: TopScorer, work: Encoded, job: Job, path: Path | None, progress: Callable[[int], None]
-) -> TokenScores:
-    if path is None or job.role == "baseline":
-        return score_windows_top(scorer, work.windows, save=path, progress=progress)
-    baseline = BaselineTop(path, scorer.vocab_size, scorer.top_k)
-    _same_tokens(work, job, baseline.count)
-    return score_windows_top(scorer, work.windows, baseline=baseline, progress=progress)
-
-
-def _same_tokens(work: Encoded, job: Job, baseline: int) -> None:
-    """Raises `ModelError` when the `baseline` was scored on another number of tokens."""
-    total = sum(window.scored for window in work.windows)
-    if baseline != total:
-        raise ModelError(
-            f"{work.suite.name}: {job.model} cuts the text into {total} scored tokens, the baseline into "
-            f"{baseline}: their tokenizers differ, so they cannot be compared"
-        )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from quantcheck.quality.divergence import (
     kl_lower_bound,
     save_top,
 )
+from quantcheck.quality.kept_top import KeptTop, TopWriter, kl_of_kept
 from quantcheck.quality.windows import Window
 from quantcheck.quality.worst import Likely, WorstToken, WorstTokens, likely_of_logits, likely_of_top
 
@@ -31,7 +32,8 @@ class TokenScores:
 
     `nll` is -log p in nats; `kl` and `top1` compare with the baseline and are None for the baseline itself. `kl_top`:
     `kl` is a lower bound from so many likeliest tokens; None: it is over the full vocabulary. `confidence`: the
-    probability of the model's own likeliest token. `worst`: the tokens with the largest `kl`.
+    probability of the model's own likeliest token. `worst`: the tokens with the largest `kl`. `kl_error`, `kl_gaps`: as
+    `KeptDivergence` has them, where the baseline was kept so.
     """
 
     document: NDArray[np.int32]
@@ -41,6 +43,8 @@ class TokenScores:
     confidence: NDArray[np.float32]
     kl_top: int | None = None
     worst: Sequence[WorstToken] = ()
+    kl_error: NDArray[np.float64] | None = None
+    kl_gaps: NDArray[np.float64] | None = None
 
     @property
     def perplexity(self) -> float:
@@ -58,8 +62,8 @@ def score_windows(
     scorer: Scorer,
     windows: Sequence[Window],
     *,
-    save: LogitsWriter | None = None,
-    baseline: BaselineLogits | None = None,
+    save: LogitsWriter | TopWriter | None = None,
+    baseline: BaselineLogits | KeptTop | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> TokenScores:
     """Score `windows`; keep the logits with `save`, or compare them with the `baseline`'s.
@@ -71,6 +75,8 @@ def score_windows(
     kl: list[NDArray[np.float64]] = []
     top1: list[NDArray[np.bool_]] = []
     confidence: list[NDArray[np.floating[Any]]] = []
+    error: list[NDArray[np.float64]] = []
+    gaps: list[NDArray[np.float64]] = []
     worst = WorstTokens()
     done = 0
     for window, all_logits in zip(windows, scorer.logits([window.tokens for window in windows]), strict=True):
@@ -83,7 +89,15 @@ def score_windows(
         document.append(np.full(window.scored, window.document, dtype=np.int32))
         if save is not None:
             save.append(logits)
-        if baseline is not None:
+        if isinstance(baseline, KeptTop):
+            kept = baseline.take(window.scored)
+            found = kl_of_kept(kept, logits)
+            kl.append(found.kl)
+            top1.append(found.top1)
+            error.append(found.error)
+            gaps.append(found.gaps)
+            worst.offer(window, found.kl, partial(_of_kept, kept.top, logits, targets))
+        elif baseline is not None:
             expected = baseline.take(window.scored)
             divergence, agree = kl_divergence(expected, logits)
             kl.append(divergence)
@@ -97,13 +111,21 @@ def score_windows(
         np.concatenate(kl) if baseline is not None else None,
         np.concatenate(top1) if baseline is not None else None,
         np.concatenate(confidence).astype(np.float32),
-        worst=worst.found,
+        baseline.top_k if isinstance(baseline, KeptTop) else None,
+        worst.found,
+        np.concatenate(error) if error else None,
+        np.concatenate(gaps) if gaps else None,
     )
 
 
 def _of_logits(baseline: FloatArray, variant: FloatArray, targets: IntArray, row: int) -> tuple[Likely, Likely]:
     own = int(targets[row])
     return likely_of_logits(baseline[row], own), likely_of_logits(variant[row], own)
+
+
+def _of_kept(baseline: TopLogprobs, variant: FloatArray, targets: IntArray, row: int) -> tuple[Likely, Likely]:
+    own = int(targets[row])
+    return likely_of_top(baseline, row, own), likely_of_logits(variant[row], own)
 
 
 def score_windows_top(

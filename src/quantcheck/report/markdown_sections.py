@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from quantcheck.metrics import metric
 from quantcheck.report import grids
 from quantcheck.report.blocks import drift_lines
+from quantcheck.report.bound import bound_words, gap_lines
 from quantcheck.report.capacity import CAPACITY_WORDS, capacity_grid
 from quantcheck.report.costs import cost_grid, cost_notes
 from quantcheck.report.damage_grids import damage_sections
@@ -16,7 +17,6 @@ from quantcheck.report.gpu_memory import GPU_MEMORY_WORDS, gpu_memory_grid
 from quantcheck.report.markdown_text import bullets, code, escape, table
 from quantcheck.report.means import mean_grid
 from quantcheck.report.percentiles import PERCENTILE_WORDS, percentile_grid
-from quantcheck.report.quality import kl_label
 from quantcheck.report.recovery import RECOVERY_WORDS, recovery_grid
 from quantcheck.report.roofline_grid import ROOFLINE_WORDS, roofline_grid
 from quantcheck.report.slices import slice_grid, slice_words
@@ -48,10 +48,7 @@ def quality(summary: Summary) -> list[str]:
         parts.append(f"Sliding window, context {context} tokens, stride {stride}. " + _definitions(
             ["perplexity", "kl_divergence", "top1_agreement"]))  # fmt: skip
         if any(row.kl_top is not None for row in summary.corpora):
-            parts.append(
-                f"{kl_label(summary.corpora)}: the engine tells the likeliest tokens only, so that the column KL holds "
-                "the divergence after all others were merged into one, which never exceeds the full one."
-            )
+            parts += [bound_words(summary), bullets(gap_lines(summary))]
     for heading, words, grid in damage_sections(summary):
         parts += [heading, words, table(grid)]
     return parts

@@ -192,7 +192,7 @@ def _corpus_row(index: CellIndex, variant: str, corpus: str, floor: float | None
         "stride": result.get("stride"),
         "perplexity": figure(perplexity(nll, units)),
         "word": None,
-        "kl_top": result.get("kl_top"),
+        **{name: result.get(name) for name in ("kl_top", "kl_error", "kl_gap", "kl_gap_tokens")},
     }
     if variant == index.baseline:
         same = missing_figure(BASELINE)

@@ -104,6 +104,11 @@ class CorpusRow(Row):
     noise: Figure = Field(NO_FLOOR, description="the baseline's ratio against itself")
     kl_top: int | None = Field(
         None, description="kl_divergence is a lower bound, from so many likeliest tokens; null: over all tokens")
+    kl_error: float | None = Field(
+        None, description="how far half precision may have moved kl_divergence, at most, nats; null: not kept so")
+    kl_gap: float | None = Field(
+        None, description="full divergence minus kl_divergence, mean over kl_gap_tokens whose distributions were whole")
+    kl_gap_tokens: int | None = None
     cells: list[str] = Field([], description="folders under `cells/`: the variant's, then the baseline's")
 
 

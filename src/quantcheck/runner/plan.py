@@ -179,6 +179,8 @@ class Plan:
             quality = experiment.quality
             depends |= {"context": quality.context, "stride": quality.stride, "tokens": suite.tokens,
                         "against": self._against(artifacts)}
+            if quality.divergence:
+                depends |= {"divergence": quality.divergence}
         else:
             depends |= {"items": [item.id for item in suite.items], **self._task_depends(step, suite, artifacts)}
         return CellKey("quality", step.entry, subject, 0, content_hash(depends))

@@ -17,6 +17,7 @@ from quantcheck import errors
 from quantcheck.engines.served_scorer import TOP_K
 from quantcheck.errors import EngineError, QuantcheckError
 from quantcheck.process.managed import ManagedProcess
+from quantcheck.quality.corpus import is_kept
 from quantcheck.quality.early import EarlyStop
 from quantcheck.quality.job import Job
 from quantcheck.quality.scorers import Server
@@ -52,7 +53,7 @@ def score(
     """
     corpora = [suite.name for suite in step.suites if isinstance(suite, Corpus) and suite.name in keys]
     if step.entry != plan.baseline:
-        missing = [name for name in corpora if not _logits(plan, name, artifacts, store).exists()]
+        missing = [name for name in corpora if not is_kept(_logits(plan, name, artifacts, store))]
         if missing:
             progress.note(f"scoring {plan.baseline} again on {', '.join(missing)}: its logits were cleared")
             for _ in _run(plan, step, missing, plan.baseline, artifacts, store, progress):

@@ -70,6 +70,10 @@ class Quality(Part):
     tokens: PositiveInt | None = Field(None, description="tokens to score of a named corpus; none: all")
     context: int = Field(512, ge=8, description="tokens of the perplexity window")
     stride: int = Field(256, ge=1, description="tokens scored per window (the last ones)")
+    divergence: Literal["full", "top-k"] | None = Field(
+        None, description="how the baseline's distributions are kept: full, or the 256 likeliest tokens in half "
+                          "precision, which makes KL a lower bound; none: full up to 8 GB a corpus. A vLLM server "
+                          "tells the 64 likeliest either way")
     stop: Literal["never", "early"] = Field(
         "never", description="early: a variant's task ends when it is shown to be safe or harmed; valid at any look"
     )
