@@ -12,6 +12,7 @@ import pytest
 
 from quantcheck.report.html import render
 from quantcheck.report.summary import Summary
+from tests.browser.made import made
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +41,17 @@ class Opened:
     def count(self, selector: str) -> int:
         found: int = self.page.locator(selector).count()
         return found
+
+    def open_all(self) -> None:
+        """Open whatever is closed in the view, and what that brings."""
+        for _ in range(2):
+            self.page.evaluate("document.querySelectorAll('main details').forEach(one => { one.open = true; })")
+            self.page.wait_for_timeout(100)
+
+    @property
+    def asked_for(self) -> list[str]:
+        """What the page asked of anybody but itself."""
+        return [url for url in self.requests if not url.startswith(("data:", self.address))]
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +106,10 @@ def open_run(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
 
 @pytest.fixture
 def stored() -> Callable[[str], Summary]:
-    """The summary of a run that is kept under docs/results."""
+    """The summary of a run that is kept under docs/results; `made` is one that is made up."""
     def read(name: str) -> Summary:
+        if name == "made":
+            return made()
         text = (ROOT / "docs" / "results" / name / "summary.json").read_text(encoding="utf-8")
         return Summary.model_validate_json(text)
 

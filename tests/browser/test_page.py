@@ -5,63 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from quantcheck.report.summary import Figure, Summary
+from quantcheck.report.summary import Summary
 from tests.browser.conftest import Opened
 
 Open = Callable[..., Opened]
 Read = Callable[[str], Summary]
 
-RUNS = ["reference", "vllm-awq-18"]
 VIEWS = ["verdict", "size", "throughput", "latency", "memory", "cost", "tasks", "roofline", "run"]
-
-
-def known(*figures: Figure) -> bool:
-    return all(figure.value is not None for figure in figures)
-
-
-def marks(summary: Summary) -> dict[str, dict[str, int]]:
-    """How often each view must draw each mark, counted from the data."""
-    speed = {(row.metric, row.variant, row.load): row.value for row in summary.speed}
-    others = [row for row in summary.corpora if row.variant != summary.experiment.baseline]
-    judged = any(row.frontier == "quality against size" and row.on is not None for row in summary.frontiers)
-    sizes = [row for row in summary.frontiers if row.frontier == "quality against size" and known(row.x, row.y)]
-    host = [figure for row in summary.memory for figure in (row.weights_bytes, row.kv_cache_bytes)]
-    return {
-        "verdict": {"table.wide tbody tr": len(summary.variants), ".decision": len(summary.decisions),
-                    ".warning": len(summary.warnings)},
-        "size": {".mark": len(sizes) if judged else 0},
-        "throughput": {".mark": sum(known(speed["output_throughput", row.variant, row.load],
-                                          speed["tpot", row.variant, row.load]) for row in summary.loads)},
-        "latency": {".mark": sum(known(figure) for (metric, _, _), figure in speed.items()
-                                 if metric in ("output_throughput", "ttft", "itl", "e2e"))},
-        "memory": {".part": sum(known(figure) for figure in host)},
-        "cost?price=2": {".part": sum(known(speed["output_throughput", row.variant, row.load]) for row in summary.loads
-                                      if row.load.endswith("@c1"))},
-        "tasks": {".mark": sum(known(row.delta) for row in summary.quality) + sum(known(row.ratio) for row in others)},
-        "roofline": {".mark": sum(known(*phase) for row in summary.roofline
-                                  for phase in ((row.mbu, row.mfu), (row.prefill_mbu, row.prefill_mfu)))},
-        "run": {".warning": len(summary.warnings)},
-    }
-
-
-@pytest.mark.parametrize("name", RUNS)
-def test_every_view_draws_what_the_run_holds(name: str, open_run: Open, stored: Read) -> None:
-    opened = open_run(stored(name))
-    for view, expected in marks(opened.summary).items():
-        opened.show(view)
-        opened.page.wait_for_timeout(50)
-        assert {selector: opened.count(selector) for selector in expected} == expected, view
-    assert opened.complaints == []
-    assert [url for url in opened.requests if not url.startswith(("data:", opened.address))] == []
-
-
-def test_every_mark_says_its_n_and_interval(open_run: Open, stored: Read) -> None:
-    opened = open_run(stored("reference"))
-    for view, words in {"latency": ("95% CI", "48 requests in 4 blocks"), "tasks": ("95% CI",)}.items():
-        opened.show(view)
-        titles = opened.page.locator(".mark title").all_text_contents()
-        assert titles
-        assert all(word in title for title in titles for word in words)
 
 
 def test_what_is_missing_says_why(open_run: Open, stored: Read) -> None:
@@ -80,7 +30,7 @@ def test_a_link_restores_the_state(open_run: Open, stored: Read) -> None:
     again = open_run(opened.summary)
     again.page.goto(link)
     again.page.wait_for_selector('#view-latency')
-    assert again.count(".mark") == whole * 3 // 4
+    assert 0 < again.count(".mark") == whole * 3 // 4
     assert again.page.get_by_role("button", name="log", exact=True).get_attribute("aria-pressed") == "true"
 
 
@@ -97,23 +47,32 @@ def test_tabs_are_walked_by_keys(open_run: Open, stored: Read) -> None:
     assert opened.focused("view-verdict") == "view-verdict"
 
 
-def test_hostile_text_stays_text(open_run: Open, stored: Read) -> None:
-    hostile = "</script><img src=x onerror=\"document.title='owned'\">"
-    summary = stored("reference")
-    changed = summary.model_copy(update={"experiment": summary.experiment.model_copy(update={"name": hostile})})
-    opened = open_run(changed)
-    assert opened.page.locator("h1").inner_text() == hostile
-    assert opened.count("img") == 0
-    assert opened.page.title() != "owned"
+def test_what_the_reader_set_is_in_the_address(open_run: Open, stored: Read) -> None:
+    opened = open_run(stored("made"))
+    opened.show("cost")
+    opened.page.get_by_label("TTFT at most").fill("70")
+    opened.page.get_by_label("An hour of one machine").fill("3.5")
+    opened.page.get_by_role("button", name="p50").click()
+    link = opened.page.url
+    again = open_run(opened.summary)
+    again.page.goto(link)
+    again.page.wait_for_selector("#view-cost")
+    assert again.page.get_by_label("TTFT at most").input_value() == "70"
+    assert again.page.get_by_label("An hour of one machine").input_value() == "3.5"
+    assert again.page.get_by_role("button", name="p50").get_attribute("aria-pressed") == "true"
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-def test_nothing_is_wider_than_the_page(width: int, open_run: Open, stored: Read) -> None:
-    opened = open_run(stored("reference"), viewport={"width": width, "height": 900})
-    for view in VIEWS:
-        opened.show(view)
-        opened.page.wait_for_timeout(50)
-        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width, view
+def test_what_is_closed_opens_by_key_and_holds_links(open_run: Open, stored: Read) -> None:
+    opened = open_run(stored("made"))
+    opened.show("throughput")
+    summary = opened.page.locator(".behind > summary").first
+    summary.focus()
+    opened.page.keyboard.press("Enter")
+    raw = opened.page.locator(".raw > summary").first
+    raw.focus()
+    opened.page.keyboard.press("Enter")
+    opened.page.keyboard.press("Tab")
+    assert opened.page.evaluate("document.activeElement.getAttribute('href')").startswith("cells/")
 
 
 def test_paper_has_every_view(open_run: Open, stored: Read) -> None:
@@ -122,13 +81,17 @@ def test_paper_has_every_view(open_run: Open, stored: Read) -> None:
     assert opened.count('[role="tabpanel"]') == len(VIEWS)
 
 
+@pytest.mark.parametrize("name", ["reference", "made"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(scheme: str, axe: Path, open_run: Open, stored: Read) -> None:
-    opened = open_run(stored("reference"), color_scheme=scheme)
+def test_axe_finds_nothing_serious(scheme: str, name: str, axe: Path, open_run: Open, stored: Read) -> None:
+    opened = open_run(stored(name), color_scheme=scheme)
     opened.page.add_script_tag(path=str(axe))
     found = []
     for view in VIEWS:
         opened.show(view)
+        opened.open_all()
+        if opened.count("[data-point]"):
+            opened.page.locator("[data-point]").first.click(force=True)
         result = opened.page.evaluate("axe.run()")
         found += [(view, v["id"], v["nodes"][0]["html"][:120]) for v in result["violations"]
                   if v["impact"] in ("serious", "critical")]

@@ -6,6 +6,7 @@ import { Mark, looks } from "./marks";
 
 export type ForestRow = {
   group: string; variant: string; figure: Figure; rule: number | null; word: string | null; text: string; title: string;
+  point: string; cells: string[];
 };
 
 const [PITCH, HEAD, TOP] = [24, 30, 10];
@@ -60,7 +61,7 @@ export function Forest({ run, rows, zero, margin, log, format, unit, title }: {
                             {hasInterval(row.figure) ? (
                               <path className="whisker" stroke={own.colour} d={`M${x(row.figure.low)},${at}H${x(row.figure.high)}`} />
                             ) : null}
-                            <Mark look={own} name={row.variant} x={x(row.figure.value)} y={at} title={row.title} />
+                            <Mark look={own} name={row.variant} x={x(row.figure.value)} y={at} title={row.title} point={row.point} />
                           </>
                         )}
                         {wide ? <text x={right + 14} y={at} dy="0.32em">

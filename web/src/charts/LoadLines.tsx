@@ -1,30 +1,42 @@
 import { scaleLinear, scaleLog, scalePoint } from "d3-scale";
 import { area, line } from "d3-shape";
-import { asMetric, asTick, figureText, hasInterval, metric } from "@/data/format";
+import { memo } from "react";
+import { type Format, figureText } from "@/data/format";
 import { type Figure, type Load, type Run, loadText } from "@/data/run";
 import { Chart, Rule, XAxis, YAxis } from "./frame";
+import { Whisker, axisBegin, axisEnd } from "./Whisker";
 import { Cross, Mark, looks } from "./marks";
 
-export type Point = {
-  load: Load; value: Figure; p95?: Figure; over: boolean; blocks: number; requests: number; failed: number;
-};
+/** `over`: it misses the SLO. `broken`: its requests failed or its queue grew, so it is drawn as a cross. */
+export type Point = { key: string; load: Load; value: Figure; p95?: Figure; over: boolean; broken: boolean; requests: string };
 export type Series = { variant: string; points: Point[] };
+/** `scale`: from stored to shown units. */
+export type Axis = { format: Format; tick: Format; unit: string; scale: number };
 
 const HEIGHT = 220;
 
+export const pointText = (variant: string, p: Point, format: Format): string =>
+  `${variant}, ${p.load.name} (${loadText(p.load)}): ${figureText(p.value, format)}${p.p95 ? `; p95 ${figureText(p.p95, format)}` : ""}; ${p.requests}`;
+
 /** One metric of one workload through its loads: a line per variant, intervals, p95 bands, the SLO. */
-export function LoadLines({ run, series, metricKey, unit, title, limit, log }: {
-  run: Run; series: Series[]; metricKey: string; unit: string; title: string; limit?: number; log: boolean;
+export const LoadLines = memo(function LoadLines({ run, series, axis, unit, title, limit, limitText, rule, log }: {
+  run: Run; series: Series[]; axis: Axis; unit: string; title: string; log: boolean;
+  /** The SLO's limit, and how it is called. */
+  limit?: number; limitText?: string;
+  /** A line that is no limit: 1x of a ratio. */
+  rule?: number;
 }) {
   const look = looks(run);
-  const format = asMetric(metricKey);
+  const { format } = axis;
   const all = series.flatMap((s) => s.points);
-  const values = all.flatMap((p) => [p.value.value, p.value.low, p.value.high, p.p95?.value]).filter((v): v is number => v != null);
-  if (!values.length) return <p className="absent">n/a ({all[0]?.value.reason ?? "all variants are hidden"})</p>;
+  const figures = all.map((p) => p.value).filter((f) => f.value != null);
+  const tails = all.map((p) => p.p95?.value);
+  if (!figures.length) return <p className="absent">n/a ({all[0]?.value.reason ?? "all variants are hidden"})</p>;
   const loads = series[0]?.points.map((p) => p.load) ?? [];
   // The SLO is drawn where it is near; else it would press the lines flat.
-  const most = Math.max(...values, limit && limit < 2 * Math.max(...values) ? limit : 0);
-  const least = Math.min(...values.filter((v) => v > 0));
+  const end = axisEnd(figures, [...tails, rule]);
+  const most = Math.max(end, limit && limit < 2 * end ? limit : 0);
+  const least = axisBegin(figures, tails);
   return (
     <Chart title={title} height={HEIGHT} most={560}>
       {(width) => {
@@ -32,15 +44,16 @@ export function LoadLines({ run, series, metricKey, unit, title, limit, log }: {
         const at = scalePoint(loads.map((l) => l.name), [left, right]).padding(0.35);
         const x = (l: Load) => at(l.name)!;
         const y = log ? scaleLog([least / 1.3, most * 1.3], [bottom, top]) : scaleLinear([0, most * 1.05], [bottom, top]).nice(5);
-        const ticks = log ? logTicks(least / 1.3, most * 1.3, metric(metricKey).scale) : y.ticks(5);
+        const ticks = log ? logTicks(least / 1.3, most * 1.3, axis.scale) : y.ticks(5);
         return (
           <>
             <XAxis scale={(i) => x(loads[i]!)} ticks={loads.map((_, i) => i)} format={(i) => `${loads[i]!.at ?? "trace"}`} y={bottom} top={top}
               from={left} to={right} label={unit} />
-            <YAxis scale={y} ticks={ticks} format={asTick(metricKey)} x={left} right={right} label={metric(metricKey).unit} />
+            <YAxis scale={y} ticks={ticks} format={axis.tick} x={left} right={right} label={axis.unit} />
+            {rule === undefined ? null : <line className="zero" x1={left} x2={right} y1={y(rule)} y2={y(rule)} />}
             {limit !== undefined ? (
-              limit <= y.domain()[1]! ? <Rule at={y(limit)} from={left} to={right} text={`SLO ${format(limit)}`} />
-                : <text x={right} y={top - 8} textAnchor="end">SLO {format(limit)}: above the axis</text>
+              limit <= y.domain()[1]! && limit >= y.domain()[0]! ? <Rule at={y(limit)} from={left} to={right} text={limitText ?? ""} />
+                : <text className="beyond" x={right} y={top - 8} textAnchor="end">{limitText}: {limit > y.domain()[1]! ? "above" : "below"} the axis</text>
             ) : null}
             {series.map(({ variant, points }, order) => {
               const mine = look.get(variant)!;
@@ -61,23 +74,19 @@ export function LoadLines({ run, series, metricKey, unit, title, limit, log }: {
                   ))}
                   <path d={line<Point>(px, (p) => y(p.value.value!))(known) ?? ""} stroke={mine.colour} fill="none" strokeWidth={1.8} strokeDasharray={mine.dash} />
                   {known.map((p) => {
-                    const what = `${variant}, ${loadText(p.load)}: ${figureText(p.value, format)}`
-                      + (p.p95 ? `; p95 ${figureText(p.p95, format)}` : "")
-                      + `; ${p.requests} requests in ${p.blocks} ${p.blocks === 1 ? "block" : "blocks"}, ${p.failed} failed`;
+                    const what = pointText(variant, p, format);
                     const py = y(p.value.value!);
                     return (
                       <g key={p.load.name}>
-                        {hasInterval(p.value) && (!log || p.value.low > 0) ? (
-                          <path className="whisker" stroke={mine.colour} d={`M${px(p)},${y(p.value.low)}V${y(p.value.high)}`} />
-                        ) : null}
+                        <Whisker figure={p.value} scale={y} range={[bottom, top - 8]} at={px(p)} colour={mine.colour} upright />
                         {p === missed ? <circle className="ring" cx={px(p)} cy={py} r={9} fill="none" stroke="var(--bad)" strokeWidth={1.6} /> : null}
-                        {p.failed > 0 ? <Cross look={mine} x={px(p)} y={py} title={what} />
-                          : <Mark look={mine} name={variant} x={px(p)} y={py} title={what} />}
+                        {p.broken ? <Cross look={mine} x={px(p)} y={py} title={what} point={p.key} />
+                          : <Mark look={mine} name={variant} x={px(p)} y={py} title={what} point={p.key} />}
                       </g>
                     );
                   })}
-                  {points.filter((p) => p.value.value == null && p.failed > 0).map((p) => (
-                    <Cross key={p.load.name} look={mine} x={px(p)} y={top} title={`${variant}, ${loadText(p.load)}: ${figureText(p.value, format)}; ${p.failed} of ${p.requests} requests failed`} />
+                  {points.filter((p) => p.value.value == null && p.broken).map((p) => (
+                    <Cross key={p.load.name} look={mine} x={px(p)} y={top} title={pointText(variant, p, format)} point={p.key} />
                   ))}
                 </g>
               );
@@ -87,7 +96,7 @@ export function LoadLines({ run, series, metricKey, unit, title, limit, log }: {
       }}
     </Chart>
   );
-}
+});
 
 /** 1, 2 and 5 of every power of ten, in shown units. */
 function logTicks(least: number, most: number, scale: number): number[] {

@@ -1,6 +1,10 @@
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { type ReactNode, createContext, useContext, useEffect, useRef, useState } from "react";
 
 export type Margin = { top: number; right: number; bottom: number; left: number };
+
+/** Whether a chart is drawn only when it comes near: in a run with so many points that all at once would take long. */
+export const Lazy = createContext(false);
+const NEAR = "600px";
 
 /** A chart as wide as its place. `children` draws it for a width; narrower paper scales it down. */
 export function Chart({ title, height, children, most = 1200 }: {
@@ -8,17 +12,27 @@ export function Chart({ title, height, children, most = 1200 }: {
 }) {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
+  const lazy = useContext(Lazy);
+  const [near, setNear] = useState(false);
   useEffect(() => {
     if (!place.current) return;
     const watch = new ResizeObserver(([entry]) => setWidth(Math.min(most, Math.floor(entry!.contentRect.width))));
     watch.observe(place.current);
     return () => watch.disconnect();
   }, [most]);
+  useEffect(() => {
+    if (!lazy || !place.current) return;
+    const watch = new IntersectionObserver(([entry]) => { if (entry!.isIntersecting) setNear(true); }, { rootMargin: NEAR });
+    watch.observe(place.current);
+    return () => watch.disconnect();
+  }, [lazy]);
   const drawn = width || 640;
+  // A run of many points is drawn once, when the width is known.
+  const ready = lazy ? near && width > 0 : true;
   return (
     <div className="chart" ref={place}>
       <svg viewBox={`0 0 ${drawn} ${height}`} width={drawn} height={height} role="img" aria-label={title}>
-        {children(drawn)}
+        {ready ? children(drawn) : null}
       </svg>
     </div>
   );

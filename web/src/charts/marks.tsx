@@ -1,6 +1,7 @@
 // How a variant looks in every chart: a hue that colour-blind readers can tell apart, and a shape of its own.
 
 import { symbol, symbolCircle, symbolCross, symbolDiamond, symbolSquare, symbolTriangle, symbolWye } from "d3-shape";
+import { setState } from "@/data/address";
 import type { Run } from "@/data/run";
 
 const SHAPES = [symbolCircle, symbolSquare, symbolTriangle, symbolDiamond, symbolWye, symbolCross];
@@ -8,10 +9,14 @@ const HUES = 7;
 
 export type Look = { colour: string; path: (area?: number) => string; dash: string | undefined };
 
+const KNOWN = new WeakMap<Run, Map<string, Look>>();
+
 /** The baseline is the ink's colour and a circle; the others take hues and shapes in turn. */
 export function looks(run: Run): Map<string, Look> {
+  const known = KNOWN.get(run);
+  if (known) return known;
   let at = 0;
-  return new Map(run.variants.map((variant) => {
+  const made: Map<string, Look> = new Map(run.variants.map((variant) => {
     const i = variant.baseline ? -1 : at++;
     const shape = SHAPES[(i + 1) % SHAPES.length]!;
     return [variant.name, {
@@ -20,23 +25,28 @@ export function looks(run: Run): Map<string, Look> {
       dash: i < 0 ? "5 3" : undefined,
     }];
   }));
+  KNOWN.set(run, made);
+  return made;
 }
 
-export function Mark({ look, x, y, title, hollow, name }: {
-  look: Look; x: number; y: number; title: string; hollow?: boolean; name: string;
+const pick = (point: string | undefined) => point === undefined ? undefined : () => setState("point", point);
+
+/** `point`: the key under which the view tells more of it, once it is picked. */
+export function Mark({ look, x, y, title, hollow, name, point }: {
+  look: Look; x: number; y: number; title: string; hollow?: boolean; name: string; point?: string;
 }) {
   return (
-    <path className="mark" data-variant={name} d={look.path()} transform={`translate(${x},${y})`} stroke={look.colour}
+    <path className={hollow ? "mark hollow" : "mark"} data-variant={name} data-point={point} onClick={pick(point)} d={look.path()} transform={`translate(${x},${y})`} stroke={look.colour}
       strokeWidth={1.8} fill={hollow ? "var(--paper)" : look.colour}>
       <title>{title}</title>
     </path>
   );
 }
 
-/** What failed: a cross, in the variant's colour. */
-export function Cross({ look, x, y, title }: { look: Look; x: number; y: number; title: string }) {
+/** What failed or saturated: a cross, in the variant's colour. */
+export function Cross({ look, x, y, title, point }: { look: Look; x: number; y: number; title: string; point?: string }) {
   return (
-    <path className="cross" d="M-5,-5L5,5M-5,5L5,-5" transform={`translate(${x},${y})`} stroke={look.colour}
+    <path className="cross" data-point={point} onClick={pick(point)} d="M-5,-5L5,5M-5,5L5,-5" transform={`translate(${x},${y})`} stroke={look.colour}
       strokeWidth={2.2} fill="none"><title>{title}</title></path>
   );
 }

@@ -14,19 +14,34 @@ function split(text: string): [string, URLSearchParams] {
   return [view, new URLSearchParams(query)];
 }
 
+export function setState(key: string, value: string | null) {
+  const [current, query] = split(window.location.hash);
+  if (value === null || value === "") query.delete(key);
+  else query.set(key, value);
+  const text = query.toString();
+  window.location.hash = current + (text ? `?${text}` : "");
+}
+
 export function useAddress() {
   const now = useSyncExternalStore(subscribe, hash, none);
   const [view, state] = split(now);
-  const set = useCallback((key: string, value: string | null) => {
-    const [current, query] = split(window.location.hash);
-    if (value === null || value === "") query.delete(key);
-    else query.set(key, value);
-    const text = query.toString();
-    window.location.hash = current + (text ? `?${text}` : "");
-  }, []);
   const go = useCallback((next: string) => {
-    const text = split(window.location.hash)[1].toString();
+    const query = split(window.location.hash)[1];
+    query.delete("point");  // a point belongs to its view
+    const text = query.toString();
     window.location.hash = next + (text ? `?${text}` : "");
   }, []);
-  return { view, get: (key: string) => state.get(key), set, go };
+  return { view, get: (key: string) => state.get(key), set: setState, go };
+}
+
+/** Variants that the reader has taken out of the charts, by name. */
+export function useHidden(): [Set<string>, (name: string) => void] {
+  const { get } = useAddress();
+  const hidden = new Set((get("hide") ?? "").split(",").filter(Boolean).map(decodeURIComponent));
+  const toggle = (name: string) => {
+    const next = new Set(hidden);
+    if (!next.delete(name)) next.add(name);
+    setState("hide", [...next].map(encodeURIComponent).join(","));
+  };
+  return [hidden, toggle];
 }

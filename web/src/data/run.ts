@@ -9,7 +9,7 @@ export type Load = { name: string; workload: string; kind: "c" | "r" | "trace"; 
 
 const LISTS = [
   "decisions", "costs", "frontiers", "slices", "roofline", "explanations", "speed_means", "blocks", "capacity",
-  "degradation", "energy", "gpu_memory",
+  "degradation", "energy", "gpu_memory", "predicted_memory", "damage", "worst_tokens", "continuations", "most_changed",
 ] as const;
 
 export function parseRun(text: string): Run | null {
@@ -53,6 +53,48 @@ export type Slo = { ttft_ms?: number | null; itl_ms?: number | null; e2e_ms?: nu
 export function sloOf(run: Run): Slo {
   const settings = run.settings as { policy?: { slo?: Slo | null } | null; load?: { slo?: Slo | null } | null };
   return settings.policy?.slo ?? settings.load?.slo ?? {};
+}
+
+/** The rows of one load of one variant, found without a walk through all of them. */
+export type Found = {
+  load: (variant: string, load: string) => Run["loads"][number] | undefined;
+  speed: (metric: string, variant: string, load: string) => Run["speed"][number] | undefined;
+};
+const FOUND = new WeakMap<Run, Found>();
+
+export function found(run: Run): Found {
+  let known = FOUND.get(run);
+  if (!known) {
+    const loads = new Map(run.loads.map((l) => [`${l.variant}\n${l.load}`, l]));
+    const speed = new Map(run.speed.map((s) => [`${s.metric}\n${s.variant}\n${s.load}`, s]));
+    known = {
+      load: (variant, load) => loads.get(`${variant}\n${load}`),
+      speed: (metric, variant, load) => speed.get(`${metric}\n${variant}\n${load}`),
+    };
+    FOUND.set(run, known);
+  }
+  return known;
+}
+
+/** A latency's percentile at a load: p50 is the mean of the blocks' medians, with its interval; the others are of all requests together. */
+export function percentileAt(run: Run, metric: string, percentile: string, variant: string, load: string): Figure {
+  if (percentile === "p50") return found(run).speed(metric, variant, load)?.value ?? { reason: "not measured" };
+  return found(run).load(variant, load)?.percentiles.find((p) => p.metric === metric && p.percentile === percentile)?.value
+    ?? { reason: `${percentile} was not taken` };
+}
+
+/** How many GPUs a variant takes; 1 where nobody told. */
+export const gpusOf = (run: Run, variant: string): number =>
+  run.gpu_memory.find((g) => g.variant === variant)?.gpus ?? run.costs.find((c) => c.variant === variant)?.gpus ?? 1;
+
+/** Whether a load's figures are a point to build on: requests failed, or an open loop whose queue grew until its end. */
+export const broken = (row: Run["loads"][number] | undefined): boolean => (row?.failed ?? 0) > 0 || (row?.saturated ?? 0) > 0;
+
+/** `48 requests in 4 blocks, 0 failed`, and what else is to be known of a load. */
+export function requestsText(row: Run["loads"][number] | undefined): string {
+  if (!row) return "not measured";
+  return `${row.requests.toLocaleString("en-US")} requests in ${row.blocks} ${row.blocks === 1 ? "block" : "blocks"}, ${row.failed} failed`
+    + (row.saturated ? `, saturated in ${row.saturated}` : "");
 }
 
 /** Why something is not in the run, in its own words. */

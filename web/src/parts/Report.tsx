@@ -3,7 +3,11 @@ import { flushSync } from "react-dom";
 import { useAddress } from "@/data/address";
 import type { Run } from "@/data/run";
 import { VIEWS } from "@/views";
+import { Lazy } from "@/charts/frame";
 import { Theme } from "./Theme";
+
+/** Points of one chart's axis, all variants and loads: beyond it charts are drawn when they come near. */
+const MANY = 300;
 
 /** On paper every view is shown, one after the other. */
 function usePrinting() {
@@ -31,10 +35,15 @@ const hardware = (run: Run) => {
   return told.length ? told.join(", ") : cpu;
 };
 
-export function Report({ run }: { run: Run }) {
+type Views = typeof VIEWS;
+const NONE: Views = [];
+
+/** `more`: views that are no part of a report. */
+export function Report({ run, more = NONE }: { run: Run; more?: Views }) {
   const { view, go } = useAddress();
+  const views = [...VIEWS, ...more];
   const printing = usePrinting();
-  const current = VIEWS.find((v) => v.key === view) ?? VIEWS[0]!;
+  const current = views.find((v) => v.key === view) ?? views[0]!;
   const { name, model, engine } = run.experiment;
 
   useEffect(() => {
@@ -44,11 +53,11 @@ export function Report({ run }: { run: Run }) {
 
   const walk = (event: KeyboardEvent) => {
     // From the tab that has the focus: the address may lag behind a key that is held.
-    const at = VIEWS.findIndex((v) => `tab-${v.key}` === (event.target as HTMLElement).id);
-    const step = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: VIEWS.length - 1 }[event.key];
+    const at = views.findIndex((v) => `tab-${v.key}` === (event.target as HTMLElement).id);
+    const step = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: views.length - 1 }[event.key];
     if (step === undefined) return;
     event.preventDefault();
-    const next = VIEWS[(step + VIEWS.length) % VIEWS.length]!;
+    const next = views[(step + views.length) % views.length]!;
     go(next.key);
     document.getElementById(`tab-${next.key}`)?.focus();
   };
@@ -69,7 +78,7 @@ export function Report({ run }: { run: Run }) {
       </header>
       <nav aria-label="Views">
         <div role="tablist" aria-label="Views" onKeyDown={walk}>
-          {VIEWS.map(({ key, title }) => (
+          {views.map(({ key, title }) => (
             <button key={key} id={`tab-${key}`} role="tab" type="button" aria-selected={key === current.key}
               aria-controls={`view-${key}`} tabIndex={key === current.key ? 0 : -1} onClick={() => go(key)}>
               {title}
@@ -78,10 +87,10 @@ export function Report({ run }: { run: Run }) {
         </div>
       </nav>
       <main>
-        {VIEWS.filter((v) => printing || v === current).map(({ key, title, View }) => (
+        {views.filter((v) => printing || v === current).map(({ key, title, View }) => (
           <section key={key} id={`view-${key}`} role="tabpanel" aria-labelledby={`tab-${key}`} tabIndex={0}>
             <h2 className={key === current.key ? "paper" : "paper break"}>{title}</h2>
-            <View run={run} />
+            <Lazy value={!printing && run.loads.length > MANY}><View run={run} /></Lazy>
           </section>
         ))}
       </main>

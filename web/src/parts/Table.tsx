@@ -1,35 +1,51 @@
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 
 export type Column<Row> = { title: string; hint?: string; number?: boolean; cell: (row: Row) => ReactNode };
 
+/** Rows that are shown at once: a table of thousands would hold up the page. */
+const SHOWN = 100;
+
 /** A table with a caption; it scrolls sideways by itself where the page is narrow. The first column heads its row. */
-export function Table<Row>({ caption, columns, rows, className }: {
-  caption: string; columns: Column<Row>[]; rows: Row[]; className?: string;
+export function Table<Row>({ caption, columns, rows, className, first = SHOWN }: {
+  caption: string; columns: Column<Row>[]; rows: Row[]; className?: string; first?: number;
 }) {
+  const [shown, show] = useState(first);
   return (
-    <div className="scroll" tabIndex={0} role="region" aria-label={caption}>
-      <table className={className}>
-        <caption>{caption}</caption>
-        <thead>
-          <tr>{columns.map((c) => (
-            <th key={c.title} scope="col" className={c.number ? "number" : undefined} title={c.hint}>{c.title}</th>
-          ))}</tr>
-        </thead>
-        <tbody>
-          {rows.map((row, i) => (
-            <tr key={i}>{columns.map((c, j) => j === 0
-              ? <th key={c.title} scope="row"><span>{c.cell(row)}</span></th>
-              : <td key={c.title} className={c.number ? "number" : undefined}>{c.cell(row)}</td>)}</tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <>
+      <div className="scroll" tabIndex={0} role="region" aria-label={caption}>
+        <table className={className}>
+          <caption>{caption}</caption>
+          <thead>
+            <tr>{columns.map((c) => (
+              <th key={c.title} scope="col" className={c.number ? "number" : undefined} title={c.hint}>{c.title}</th>
+            ))}</tr>
+          </thead>
+          <tbody>
+            {rows.slice(0, shown).map((row, i) => (
+              <tr key={i}>{columns.map((c, j) => j === 0
+                ? <th key={c.title} scope="row"><span>{c.cell(row)}</span></th>
+                : <td key={c.title} className={c.number ? "number" : undefined}>{c.cell(row)}</td>)}</tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {rows.length > shown ? (
+        <button type="button" className="more" onClick={() => show(shown + SHOWN)}>
+          {shown.toLocaleString("en-US")} of {rows.length.toLocaleString("en-US")} rows; show {Math.min(SHOWN, rows.length - shown)} more
+        </button>
+      ) : null}
+    </>
   );
 }
 
-/** The figures under a chart, closed until somebody wants them; on paper they stay closed. */
+/** The figures under a chart, closed until somebody wants them, and made only then; on paper they stay closed. */
 export function Behind({ title, children }: { title: string; children: ReactNode }) {
-  return <details className="behind"><summary>{title}</summary>{children}</details>;
+  const [opened, open] = useState(false);
+  return (
+    <details className="behind" onToggle={(event) => { if (event.currentTarget.open) open(true); }}>
+      <summary>{title}</summary>{opened ? children : null}
+    </details>
+  );
 }
 
 export const Absent = ({ children }: { children: ReactNode }) => <p className="absent">{children}</p>;

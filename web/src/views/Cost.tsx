@@ -1,78 +1,126 @@
-import { scaleLinear } from "d3-scale";
+import { type ScaleLinear, scaleLinear } from "d3-scale";
+import { memo, useMemo } from "react";
 import { Chart, XAxis } from "@/charts/frame";
+import { CUT, Whisker, axisEnd, isCut } from "@/charts/Whisker";
 import { Legend, looks } from "@/charts/marks";
-import { useAddress } from "@/data/address";
-import { type Format, asMetric, figureText, grouped, hasInterval } from "@/data/format";
-import { type Figure, type Run, ladders, whyMissing } from "@/data/run";
+import { setState, useAddress, useHidden } from "@/data/address";
+import { type Format, asMetric, figureText, grouped, metric } from "@/data/format";
+import { type Figure, type Run, percentileAt, sloOf, whyMissing } from "@/data/run";
+import { type Held, type Limits, type Price, limitsText, mixed, ownSlo, whatIf } from "@/data/whatIf";
+import { Choice } from "@/parts/Choice";
 import { Fig } from "@/parts/figures";
+import { Picked, Raw, type Told } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
-type Row = { workload: string; variant: string; gpus: number; throughput: Figure; at: string; between: boolean; usd: Figure };
-
 const asUsd: Format = (value, unit = true) => (unit ? "$" : "") + grouped(value, value < 0.1 ? 4 : value < 10 ? 3 : 2);
+const PERCENTILES = ["p50", "p90", "p95", "p99"];
+const LIMITS = ["ttft", "tpot", "e2e"] as const;
+// `itl_ms` binds every request's mean time per token.
+const OWN = { ttft: "ttft_ms", tpot: "itl_ms", e2e: "e2e_ms" } as const;
 
-/** USD per million output tokens at `hour` USD for each GPU: the interval's ends change places. */
-function cost(throughput: Figure, hour: number): Figure {
-  const of = (rate: number | null | undefined) => rate == null ? null : (hour / (rate * 3600)) * 1e6;
-  return { value: of(throughput.value), low: of(throughput.high), high: of(throughput.low), reason: throughput.reason };
+/** The highest percentile that every load has requests enough for. */
+const supported = (run: Run): string =>
+  PERCENTILES.toReversed().find((p) => run.loads.every((l) => percentileAt(run, "tpot", p, l.variant, l.load).value != null)) ?? "p50";
+
+/** `chat:3,long:1` as shares of the output tokens; what is not named has a share of 1. */
+function sharesOf(text: string | null, workloads: string[]): Map<string, number> {
+  const given = new Map((text ?? "").split(",").filter(Boolean).map((pair) => {
+    const cut = pair.lastIndexOf(":");
+    return [decodeURIComponent(pair.slice(0, cut)), Math.max(0, Number(pair.slice(cut + 1)) || 0)] as const;
+  }));
+  return new Map(workloads.map((w) => [w, given.get(w) ?? 1]));
 }
 
-/** What each variant makes of an hour: at the highest load that meets the SLO where there is one, else at its best load. */
-function rowsOf(run: Run, price: number): Row[] {
-  const gpus = new Map<string, number>([
-    ...run.gpu_memory.map((g) => [g.variant, g.gpus ?? 1] as const), ...run.costs.map((c) => [c.variant, c.gpus] as const),
-  ]);
-  const workloads = [...new Set(ladders(run.loads.map((l) => l.load)).map((g) => g.title))];
-  return workloads.flatMap((workload) => run.variants.map(({ name }) => {
-    const n = gpus.get(name) ?? 1;
-    const place = { workload, variant: name, gpus: n };
-    const capacity = run.capacity.find((c) => c.workload === workload && c.variant === name);
-    if (capacity) {
-      const at = capacity.highest.value == null ? capacity.reason ?? capacity.highest.reason ?? "no load meets the SLO"
-        : `${capacity.bound === "at least" ? "at least " : ""}${grouped(capacity.highest.value, 1)} ${capacity.unit}, the most that meets the SLO`;
-      const throughput = capacity.output_throughput;
-      return { ...place, throughput, at, between: capacity.bound === "exact", usd: cost(throughput, price * n) };
-    }
-    const best = run.speed.filter((s) => s.metric === "output_throughput" && s.variant === name && s.load.startsWith(`${workload}@`))
-      .toSorted((a, b) => (b.value.value ?? 0) - (a.value.value ?? 0))[0];
-    const throughput = best?.value ?? { reason: "not measured" };
-    return { ...place, throughput, at: best ? `${best.load}, the highest throughput` : "n/a", between: false, usd: cost(throughput, price * n) };
-  }));
+function Amount({ label, unit, value, step, change }: {
+  label: string; unit: string; value: number | null; step: string; change: (text: string) => void;
+}) {
+  return (
+    <label className="amount">{label} <span><input type="number" min="0" step={step} inputMode="decimal" value={value ?? ""}
+      placeholder="none" onChange={(event) => change(event.target.value)} /> {unit}</span></label>
+  );
 }
 
 export function Cost({ run }: { run: Run }) {
   const { get, set } = useAddress();
-  if (!run.loads.length) return <Absent>Cost: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
+  const [hidden, toggle] = useHidden();
+  const slo = sloOf(run);
   const gpu = ((run.environment.gpus as unknown[] | undefined) ?? []).length > 0;
   const policy = run.costs[0] ? run.costs[0].hour_usd / run.costs[0].gpus : null;
-  const asked = Number(get("price"));
-  const price = asked > 0 ? asked : policy;
-  const rows = price === null ? [] : rowsOf(run, price);
+  const price = Number(get("price")) > 0 ? Number(get("price")) : policy;
+  // `0` is an answer of the reader's: no limit.
+  const ms = (key: (typeof LIMITS)[number]): number | null => {
+    const asked = get(key);
+    const own = slo[OWN[key]];
+    return asked === null ? own ?? null : Number(asked) > 0 ? Number(asked) : null;
+  };
+  const limitMs = LIMITS.map(ms);
+  const standard = Object.keys(slo).length ? `p${+((slo.share ?? 0.95) * 100).toFixed(2)}` : supported(run);
+  const percentile = [...PERCENTILES, standard].find((p) => p === get("at")) ?? standard;
+  const changed = LIMITS.some((key) => get(key) !== null) || percentile !== standard;
+  const key = limitMs.join();
+  const held = useMemo(() => {
+    if (price === null) return [];
+    const limits: Limits = {};
+    LIMITS.forEach((name, i) => { if (limitMs[i]) limits[name] = limitMs[i]! / metric(name).scale; });
+    const rows = whatIf(run, limits, percentile, price);
+    return changed ? rows : ownSlo(run, rows, price);
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [run, key, percentile, price, changed]);
+  if (!run.loads.length) return <Absent>Cost: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
+  const workloads = [...new Set(held.map((h) => h.workload))];
+  const shares = sharesOf(get("mix"), workloads);
+  const shown = held.filter((h) => !hidden.has(h.variant));
+  const mix = workloads.length > 1 ? mixed(shown, shares) : [];
+  const asked = LIMITS.filter((_, i) => limitMs[i]);
+  const limitsInWords = limitsText(Object.fromEntries(asked.map((name) => [name, ms(name)! / metric(name).scale])));
+  const told = (): Told[] => shown.map((h) => ({ key: `${h.variant} ${h.workload}`, text: textOf(h), cells: h.cells }));
   return (
     <>
       <div className="controls">
-        <label>USD for an hour of one {gpu ? "GPU" : "machine"}{" "}
-          <input type="number" min="0" step="0.01" inputMode="decimal" defaultValue={price ?? ""}
-            onChange={(event) => set("price", event.target.value)} />
-        </label>
-        <Legend run={run} />
+        <Amount label={`An hour of one ${gpu ? "GPU" : "machine"}`} unit="USD" step="0.01" value={price} change={(text) => set("price", text)} />
+        {LIMITS.map((name, i) => (
+          <Amount key={name} label={`${metric(name).label} at most`} unit="ms" step="any" value={limitMs[i]!}
+            change={(text) => set(name, text || (slo[OWN[name]] ? "0" : null))} />
+        ))}
+        <Choice label="Percentile that must meet it" choices={[...new Set([...PERCENTILES, standard])].map((p) => [p, p])} now={percentile}
+          choose={(p) => set("at", p === standard ? null : p)} />
+        <Legend run={run} hidden={hidden} toggle={toggle} />
       </div>
+      {workloads.length > 1 ? (
+        <div className="controls">
+          <span className="label">The mix, shares of the output tokens:</span>
+          {workloads.map((w) => (
+            <Amount key={w} label={w} unit="" step="any" value={shares.get(w)!} change={(text) => {
+              const next = new Map(shares).set(w, Number(text) || 0);
+              setState("mix", [...next].every(([, share]) => share === 1) ? null
+                : [...next].map(([name, share]) => `${encodeURIComponent(name)}:${share}`).join(","));
+            }} />
+          ))}
+        </div>
+      ) : null}
       <p className="note">
-        {policy === null
-          ? "The policy of this run names no price. Give one: it changes only what is computed from the measured throughput, and no verdict."
-          : `The policy assumes ${asUsd(policy)}. Another price changes only what is computed here from the measured throughput; the verdicts keep the policy's.`}
-        {run.capacity.length ? " At the highest load that meets the SLO; hatched where it lies between two measured loads, interpolated."
-          : " At the load with the highest throughput: no SLO was asked, so this is the least that a token can cost."}
+        {policy === null ? "The policy of this run names no price. " : `The policy assumes ${asUsd(policy)}. `}
+        What you set here changes only what this view computes from the measured figures; the verdicts keep the policy&apos;s.
+        {asked.length
+          ? ` Solid: the highest measured load at which ${limitsInWords} holds at ${percentile}, with its 95% interval. Hatched: interpolated between two measured loads${changed || !run.capacity.length ? "; it has no interval" : ""}.`
+          : " No SLO is set: solid bars are at the load with the highest throughput, so the least that a token can cost."}
+        {isCut(shown.flatMap((h) => [h.measured.usd, h.between?.usd ?? {}])) ? ` ${CUT}` : ""}
+        {changed && asked.length ? " Each percentile is held against its own limit; the verdict's SLO asks for one request to meet all of them." : ""}
       </p>
-      {price === null ? <Absent>Cost: n/a (no price).</Absent> : (
+      {price === null ? <Absent>Cost: n/a (no price). Give one above.</Absent> : (
         <>
-          <Bars run={run} rows={rows} />
+          <Bars run={run} rows={shown} mix={mix} />
+          <Picked points={told} />
           <Behind title="The figures: cost">
-            <Table caption="USD per million output tokens" rows={rows} columns={[
+            <Table caption="USD per million output tokens" rows={shown} columns={[
               { title: "workload", cell: (r) => r.workload }, { title: "variant", cell: (r) => r.variant },
-              { title: "USD / M tokens", number: true, cell: (r) => <Fig figure={r.usd} format={asUsd} /> },
-              { title: "throughput", number: true, cell: (r) => <Fig figure={r.throughput} format={asMetric("output_throughput")} /> },
-              { title: "at", cell: (r) => r.at }, { title: gpu ? "GPUs" : "machines", number: true, cell: (r) => r.gpus },
+              { title: "measured, USD / M", number: true, cell: (r) => <Fig figure={r.measured.usd} format={asUsd} /> },
+              { title: "at", cell: (r) => r.measured.at },
+              { title: "throughput", number: true, cell: (r) => <Fig figure={r.measured.throughput} format={asMetric("output_throughput")} /> },
+              { title: "interpolated, USD / M", number: true, cell: (r) => r.between ? <Fig figure={r.between.usd} format={asUsd} /> : "n/a" },
+              { title: "where", cell: (r) => r.between?.at ?? "no limit is reached between two measured loads" },
+              { title: gpu ? "GPUs" : "machines", number: true, cell: (r) => r.gpus },
+              { title: "raw", cell: (r) => <Raw cells={r.cells} /> },
             ]} />
           </Behind>
         </>
@@ -81,56 +129,55 @@ export function Cost({ run }: { run: Run }) {
   );
 }
 
-const [PITCH, HEAD] = [26, 30];
+const priceText = (p: Price) => `${figureText(p.usd, asUsd)} at ${p.at}`;
+const textOf = (h: Held) => `${h.variant}, ${h.workload}, USD per million output tokens: measured ${priceText(h.measured)}`
+  + (h.between ? `; ${priceText(h.between)}` : "");
 
-function Bars({ run, rows }: { run: Run; rows: Row[] }) {
+type Bar = { variant: string; measured: Figure; at: string; between: Price | null; title: string; point?: string };
+const [PITCH, HEAD, THIN] = [30, 30, 12];
+
+const Bars = memo(function Bars({ run, rows, mix }: { run: Run; rows: Held[]; mix: { variant: string; usd: Figure }[] }) {
   const look = looks(run);
-  const workloads = [...new Set(rows.map((r) => r.workload))];
-  const most = Math.max(...rows.flatMap((r) => [r.usd.value ?? 0, r.usd.high ?? 0]));
-  if (!(most > 0)) return <Absent>Cost: n/a ({rows.map((r) => r.usd.reason).find(Boolean) ?? "no throughput"}).</Absent>;
-  const height = workloads.length * HEAD + rows.length * PITCH + 44;
+  const groups: [string, Bar[]][] = [...new Set(rows.map((r) => r.workload))].map((workload) => [workload,
+    rows.filter((r) => r.workload === workload).map((r) => ({
+      variant: r.variant, measured: r.measured.usd, at: r.measured.at, between: r.between, title: textOf(r), point: `${r.variant} ${r.workload}`,
+    }))]);
+  if (mix.length) {
+    groups.push(["The mix", mix.map((m) => ({ variant: m.variant, measured: m.usd, at: m.usd.reason ?? "", between: null,
+      title: `${m.variant}, the mix: ${figureText(m.usd, asUsd)}, the workloads' measured costs by their shares; the interval adds theirs, so it is wide` }))]);
+  }
+  const bars = groups.flatMap(([, b]) => b);
+  const drawn = bars.flatMap((b) => [b.measured, b.between?.usd ?? {}]).filter((f) => f.value != null);
+  const most = drawn.length ? axisEnd(drawn) : 0;
+  if (!(most > 0)) return <Absent>Cost: n/a ({bars.map((b) => b.measured.reason).find(Boolean) ?? "all variants are hidden"}).</Absent>;
+  const height = groups.reduce((sum, [, b]) => sum + HEAD + b.length * PITCH, 0) + 44;
+  const names = [...look.keys()];
   return (
     <Chart title="Cost of a million output tokens" height={height}>
       {(width) => {
-        const [left, right, bottom] = [100, width - 90, height - 42];
+        const wide = width > 620;
+        const [left, right, bottom] = [Math.min(150, 20 + 7 * Math.max(...names.map((n) => n.length))), width - (wide ? (bars.some((b) => b.between) ? 270 : 190) : 56), height - 42];
         const x = scaleLinear([0, most], [left, right]);
         let y = 0;
         return (
           <>
             <defs>{[...look].map(([name, { colour }], i) => (
               <pattern key={name} id={`between-${i}`} width={6} height={6} patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
-                <rect width={6} height={6} fill="var(--paper)" /><rect width={3} height={6} fill={colour} />
+                <rect width={6} height={6} fill="var(--paper)" /><rect width={2.5} height={6} fill={colour} />
               </pattern>
             ))}</defs>
-            <XAxis scale={x} ticks={x.ticks(Math.max(3, width / 140))} format={(v) => `$${+v.toPrecision(4)}`} y={bottom} top={4} from={left} to={right} label="USD per million output tokens (lower is better)" />
-            {workloads.map((workload) => {
+            <XAxis scale={x} ticks={x.ticks(Math.max(3, (right - left) / 110))} format={(v) => `$${+v.toPrecision(4)}`} y={bottom} top={4} from={left} to={right}
+              label={wide ? "USD per million output tokens (lower is better)" : "USD per million tokens, lower is better"} />
+            {groups.map(([group, mine]) => {
               const head = y;
-              const mine = rows.filter((r) => r.workload === workload);
               y += HEAD + mine.length * PITCH;
               return (
-                <g key={workload}>
-                  <text className="strong" x={0} y={head + 20}>{workload}</text>
-                  {mine.map((row, i) => {
-                    const top = head + HEAD + i * PITCH;
-                    const middle = top + PITCH / 2;
-                    const index = [...look.keys()].indexOf(row.variant);
-                    const own = look.get(row.variant)!;
-                    return (
-                      <g key={row.variant}>
-                        <text x={left - 8} y={middle} dy="0.32em" textAnchor="end">{row.variant}</text>
-                        {row.usd.value == null ? <text x={left + 6} y={middle} dy="0.32em">n/a ({row.at})</text> : (
-                          <>
-                            <rect className="part" x={left} width={Math.max(1, x(row.usd.value) - left)} y={top + 5} height={PITCH - 10}
-                              fill={row.between ? `url(#between-${index})` : own.colour} fillOpacity={0.5} stroke={own.colour}>
-                              <title>{`${row.variant}, ${workload}: ${figureText(row.usd, asUsd)}; ${row.at}`}</title>
-                            </rect>
-                            {hasInterval(row.usd) ? <path className="whisker" stroke="var(--ink)" d={`M${x(row.usd.low)},${middle}H${x(row.usd.high)}`} /> : null}
-                            <text x={Math.max(x(row.usd.value), x(row.usd.high ?? 0)) + 8} y={middle} dy="0.32em">{asUsd(row.usd.value)}</text>
-                          </>
-                        )}
-                      </g>
-                    );
-                  })}
+                <g key={group}>
+                  <text className="strong" x={0} y={head + 20}>{group}</text>
+                  {mine.map((bar, i) => (
+                    <BarRow key={bar.variant} bar={bar} top={head + HEAD + i * PITCH} colour={look.get(bar.variant)!.colour}
+                      hatch={`url(#between-${names.indexOf(bar.variant)})`} x={x} most={most} width={width} wide={wide} />
+                  ))}
                 </g>
               );
             })}
@@ -138,5 +185,45 @@ function Bars({ run, rows }: { run: Run; rows: Row[] }) {
         );
       }}
     </Chart>
+  );
+});
+
+/** As much of `text` as `room` px hold. */
+const clipped = (text: string, room: number) => text.length * 6.4 > room ? `${text.slice(0, Math.max(1, Math.floor(room / 6.4) - 1))}…` : text;
+
+function BarRow({ bar, top, colour, hatch, x, most, width, wide }: {
+  bar: Bar; top: number; colour: string; hatch: string; x: ScaleLinear<number, number>; most: number; width: number; wide: boolean;
+}) {
+  const { measured, between, point, variant, title } = bar;
+  const [left, right] = x.range() as [number, number];
+  const middle = top + PITCH / 2;
+  const thick = between ? 12 : 18;
+  const at = between ? top + 3 : middle - thick / 2;
+  const below = at + thick + THIN / 2;
+  const end = Math.min(most, Math.max(...[measured, between?.usd ?? {}].flatMap((f) => [f.value ?? 0, f.high ?? 0])));
+  const here = measured.value != null;
+  return (
+    <g>
+      <text x={left - 8} y={middle} dy="0.32em" textAnchor="end">{clipped(variant, left - 10)}<title>{variant}</title></text>
+      {here ? (
+        <rect className="part" data-point={point} x={left} width={Math.max(1, x(measured.value!) - left)} y={at} height={thick} fill={colour} fillOpacity={0.55}
+          stroke={colour} onClick={point === undefined ? undefined : () => setState("point", point)}><title>{title}</title></rect>
+      ) : (
+        <text x={left + 6} y={between ? at + thick / 2 : middle} dy="0.32em">{clipped(`n/a (${bar.at})`, width - left - 8)}<title>{title}</title></text>
+      )}
+      <Whisker figure={measured} scale={x} range={[left, right]} at={at + thick / 2} colour="var(--ink)" />
+      {between?.usd.value == null ? null : (
+        <>
+          <rect className="between" data-point={point} x={left} width={Math.max(1, x(between.usd.value) - left)} y={at + thick} height={THIN} fill={hatch} stroke={colour}
+            onClick={point === undefined ? undefined : () => setState("point", point)}><title>{title}</title></rect>
+          <Whisker figure={between.usd} scale={x} range={[left, right]} at={below} colour="var(--ink)" />
+        </>
+      )}
+      <text x={x(end) + 8} y={here ? middle : below} dy="0.32em">
+        {here ? asUsd(measured.value!) : ""}
+        {wide && here && bar.at ? <tspan dx={8} className="sum">{bar.at.split(/[,;]/)[0]}</tspan> : null}
+        {between?.usd.value != null && (wide || !here) ? <tspan dx={here ? 8 : 0} className="sum">{wide ? `(${asUsd(between.usd.value)} interpolated)` : asUsd(between.usd.value)}</tspan> : null}
+      </text>
+    </g>
   );
 }

@@ -1,73 +1,88 @@
-import { LoadLines, type Point, type Series } from "@/charts/LoadLines";
+import { useMemo } from "react";
+import { type Axis, LoadLines, type Point, type Series, pointText } from "@/charts/LoadLines";
+import { CUT, isCut } from "@/charts/Whisker";
 import { Legend } from "@/charts/marks";
-import { useAddress } from "@/data/address";
-import { asMetric, asRatio, metric } from "@/data/format";
-import { type Run, type Slo, ladders, loadText, parseLoad, sloOf, whyMissing } from "@/data/run";
+import { useAddress, useHidden } from "@/data/address";
+import { asMetric, asRatio, asTick, metric } from "@/data/format";
+import { type Run, type Slo, broken, found, ladders, loadText, parseLoad, percentileAt, requestsText, sloOf, whyMissing } from "@/data/run";
 import { Fig, Word } from "@/parts/figures";
+import { Picked, Raw, type Told } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 import { Choice } from "@/parts/Choice";
 
 const SHOWN = ["ttft", "itl", "e2e"];
 const THROUGHPUT = "output_throughput";
+const DEGRADATION = "itl_ratio";
 
 // The SLO's limit on tokens is one on every request's mean time per token.
 const LIMITS: Record<string, keyof Slo> = { ttft: "ttft_ms", tpot: "itl_ms", e2e: "e2e_ms" };
 
-function pointsOf(run: Run, key: string, limit: number | undefined, share: number): (variant: string, load: string) => Point {
-  const loads = new Map(run.loads.map((l) => [`${l.variant} ${l.load}`, l]));
-  const values = new Map(run.speed.filter((s) => s.metric === key).map((s) => [`${s.variant} ${s.load}`, s]));
-  return (variant, load) => {
-    const row = loads.get(`${variant} ${load}`);
-    const value = values.get(`${variant} ${load}`);
-    const p95 = row?.percentiles.find((p) => p.metric === key && p.percentile === "p95")?.value;
-    // The SLO binds a share of all requests, 95% unless it says otherwise: that percentile must be below the limit.
-    const bound = row?.percentiles.find((p) => p.metric === key && p.percentile === `p${+(share * 100).toFixed(2)}`)?.value;
-    const over = limit !== undefined && bound?.value != null && bound.value > limit;
-    return {
-      load: parseLoad(load), value: value?.value ?? { value: null, reason: whyMissing(run, variant) }, p95, over,
-      blocks: row?.blocks ?? 0, requests: row?.requests ?? 0, failed: row?.failed ?? 0,
-    };
+const axisOf = (key: string): Axis =>
+  ({ format: asMetric(key), tick: asTick(key), unit: metric(key).unit, scale: metric(key).scale });
+const RATIO: Axis = { format: asRatio, tick: (v) => `${+v.toPrecision(3)}x`, unit: "against the lowest load", scale: 1 };
+
+type Panel = { key: string; title: string; unit: string; span: string; series: Series[]; axis: Axis; limit?: number; limitText?: string };
+
+function pointOf(run: Run, key: string, variant: string, load: string, limit: number | undefined, share: number): Point {
+  const row = found(run).load(variant, load);
+  const p95 = row?.percentiles.find((p) => p.metric === key && p.percentile === "p95")?.value;
+  // The SLO binds a share of all requests, 95% unless it says otherwise: that percentile must be below the limit.
+  const bound = percentileAt(run, key, `p${+(share * 100).toFixed(2)}`, variant, load);
+  return {
+    key: `${key} ${variant} ${load}`, load: parseLoad(load), p95,
+    value: found(run).speed(key, variant, load)?.value ?? { value: null, reason: whyMissing(run, variant) },
+    over: limit !== undefined && bound.value != null && bound.value > limit, broken: broken(row), requests: requestsText(row),
   };
+}
+
+function panelsOf(run: Run, key: string, names: string[]): Panel[] {
+  const slo = sloOf(run);
+  const limitKey = LIMITS[key];
+  const limit = limitKey && slo[limitKey] ? Number(slo[limitKey]) / metric(key).scale : undefined;
+  const share = slo.share ?? 0.95;
+  return ladders(run.loads.map((l) => l.load)).map((group) => ({
+    key: group.title + group.unit, title: group.title, unit: group.unit, axis: axisOf(key), limit,
+    span: loadText(group.loads[0]!) + (group.loads.length > 1 ? ` to ${loadText(group.loads.at(-1)!)}` : ""),
+    limitText: limit === undefined ? undefined : `SLO ${asMetric(key)(limit)} for ${+(share * 100).toFixed(2)}%`,
+    series: names.map((variant) => ({ variant, points: group.loads.map((l) => pointOf(run, key, variant, l.name, limit, share)) })),
+  }));
+}
+
+/** ITL at each load over ITL at the workload's lowest, where it is 1x by definition. */
+function degradationPanels(run: Run, names: string[]): Panel[] {
+  const rows = new Map(run.degradation.map((d) => [`${d.variant} ${d.load}`, d]));
+  return ladders(run.degradation.map((d) => d.load)).map((group) => ({
+    key: group.title + group.unit, title: group.title, unit: group.unit, axis: RATIO,
+    span: `against ${loadText(parseLoad(run.degradation.find((d) => d.load === group.loads[0]!.name)!.lowest))}`,
+    series: names.map((variant) => ({ variant, points: group.loads.map((load): Point => {
+      const row = rows.get(`${variant} ${load.name}`);
+      const at = found(run).load(variant, load.name);
+      return { key: `${DEGRADATION} ${variant} ${load.name}`, load, value: row?.ratio ?? { reason: "not measured" }, over: false,
+        broken: broken(at), requests: `${row?.blocks ?? 0} blocks; ${requestsText(at)}` };
+    }) })),
+  }));
 }
 
 export function Latency({ run }: { run: Run }) {
   const { get, set } = useAddress();
-  const hidden = new Set((get("hide") ?? "").split(",").filter(Boolean).map(decodeURIComponent));
-  const toggle = (name: string) => {
-    const next = new Set(hidden);
-    if (!next.delete(name)) next.add(name);
-    set("hide", [...next].map(encodeURIComponent).join(","));
-  };
-  const groups = ladders(run.loads.map((l) => l.load));
-  if (!groups.length) return <Absent>Speed under load: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
+  const [hidden, toggle] = useHidden();
   const slo = sloOf(run);
-  const keys = slo.itl_ms ? [...SHOWN.slice(0, 2), "tpot", "e2e"] : SHOWN;
   const log = get("scale") === "log";
-  const names = run.variants.map((v) => v.name).filter((name) => !hidden.has(name));
-  const chart = (key: string, group: (typeof groups)[number]) => {
-    const limitKey = LIMITS[key];
-    const limit = limitKey && slo[limitKey] ? Number(slo[limitKey]) / metric(key).scale : undefined;
-    const of = pointsOf(run, key, limit, slo.share ?? 0.95);
-    const series: Series[] = names.map((variant) => ({ variant, points: group.loads.map((l) => of(variant, l.name)) }));
-    return <LoadLines run={run} metricKey={key} series={series} unit={group.unit} log={log} limit={limit}
-      title={`${metric(key).label} of ${group.title} against load`} />;
-  };
-  const section = (key: string) => (
-    <section key={key}>
-      <h3>{metric(key).label}, {metric(key).unit}</h3>
-      <p className="note">{metric(key).definition}; {metric(key).better} is better.</p>
-      <div className="multiples">
-        {groups.map((group) => (
-          <figure key={group.title + group.unit}>
-            <figcaption>{group.title} <small>{loadText(group.loads[0]!)}{group.loads.length > 1 ? ` to ${loadText(group.loads.at(-1)!)}` : ""}</small></figcaption>
-            {chart(key, group)}
-          </figure>
-        ))}
-      </div>
-      <Behind title={`The figures: ${metric(key).label}`}><Figures run={run} metricKey={key} /></Behind>
-    </section>
-  );
+  const shown = run.variants.map((v) => v.name).filter((name) => !hidden.has(name)).join("\n");
+  const sections = useMemo(() => {
+    const names = shown ? shown.split("\n") : [];
+    const keys = [...(sloOf(run).itl_ms ? [...SHOWN.slice(0, 2), "tpot", "e2e"] : SHOWN), THROUGHPUT];
+    return { metrics: keys.map((key) => [key, panelsOf(run, key, names)] as const), degradation: degradationPanels(run, names) };
+  }, [run, shown]);
+  if (!run.loads.length) return <Absent>Speed under load: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
+  const told = (): Told[] => [...sections.metrics.map(([key, panels]) => [metric(key).label, panels] as const), ["ITL ratio", sections.degradation] as const]
+    .flatMap(([label, panels]) => panels.flatMap(({ series, axis }) => series.flatMap(({ variant, points }) => points.map((p) => ({
+      key: p.key, text: `${label}: ${pointText(variant, p, axis.format)}`, cells: found(run).load(variant, p.load.name)?.cells ?? [],
+    })))));
   const refused = run.loads.some((l) => l.percentiles.some((p) => p.percentile === "p95" && p.value.value == null));
+  const cut = [...sections.metrics.map(([, panels]) => panels), sections.degradation].flat().some(({ series }) =>
+    isCut(series.flatMap((s) => s.points.map((p) => p.value)), series.flatMap((s) => s.points.map((p) => p.p95?.value))));
+  const has = (test: (row: Run["loads"][number]) => boolean) => run.loads.some(test);
   return (
     <>
       <div className="controls">
@@ -76,32 +91,58 @@ export function Latency({ run }: { run: Run }) {
           choose={(key) => set("scale", key === "log" ? "log" : null)} />
       </div>
       <p className="note">
-        Latencies: the line is p50, bars are its 95% interval over blocks, the band reaches up to p95. A cross marks a load with
-        failed requests{Object.keys(slo).length ? "; a ring the first load at which the SLO (the dashed rule) is missed" : ""}.
+        Latencies: the line is p50, bars are its 95% interval over blocks, the band reaches up to p95. A cross marks a load with failed
+        requests, or an open loop that is saturated: its latencies grew until its end.
+        {has(broken) ? "" : " This run has none."}
+        {Object.keys(slo).length ? ` A ring marks the first load at which the SLO (dashed) is missed: there the p${+((slo.share ?? 0.95) * 100).toFixed(2)} is above it.`
+          : " No SLO was asked for."}
+        {cut ? ` ${CUT}` : ""}
         {refused ? " Where there is no band, the requests are too few for a p95: it is refused, not guessed." : ""}
       </p>
-      {section(THROUGHPUT)}
-      {keys.map(section)}
+      <Picked points={told} />
+      {sections.metrics.map(([key, panels]) => (
+        <section key={key}>
+          <h3>{metric(key).label}, {metric(key).unit}</h3>
+          <p className="note">{metric(key).definition}; {metric(key).better} is better.</p>
+          <Panels run={run} panels={panels} log={log} label={metric(key).label} />
+          <Behind title={`The figures: ${metric(key).label}`}><Figures run={run} metricKey={key} /></Behind>
+        </section>
+      ))}
       {run.degradation.length ? (
-        <>
+        <section>
           <h3>How much tokens slow down with load</h3>
-          <p className="note">ITL at this load over ITL at the workload's lowest load, paired by block. 1x would be no slowing.</p>
+          <p className="note">ITL at a load over ITL at the workload&apos;s lowest load, paired by block, with 95% intervals. 1x would be no slowing.</p>
+          <Panels run={run} panels={sections.degradation} log={log} label="ITL ratio" rule={1} />
           <Behind title="The figures: ITL degradation"><Table caption="ITL degradation" rows={run.degradation} columns={[
             { title: "load", cell: (d) => d.load }, { title: "against", cell: (d) => d.lowest },
             { title: "variant", cell: (d) => d.variant },
             { title: "ITL ratio", number: true, cell: (d) => <Fig figure={d.ratio} format={asRatio} /> },
             { title: "blocks", number: true, cell: (d) => d.blocks },
+            { title: "raw", cell: (d) => <Raw cells={[d.load, d.lowest].flatMap((load) => found(run).load(d.variant, load)?.cells ?? [])} /> },
           ]} /></Behind>
-        </>
+        </section>
       ) : null}
     </>
   );
 }
 
+function Panels({ run, panels, log, label, rule }: { run: Run; panels: Panel[]; log: boolean; label: string; rule?: number }) {
+  return (
+    <div className="multiples">
+      {panels.map((panel) => (
+        <figure key={panel.key}>
+          <figcaption>{panel.title} <small>{panel.span}</small></figcaption>
+          <LoadLines run={run} series={panel.series} axis={panel.axis} unit={panel.unit} log={log} limit={panel.limit}
+            limitText={panel.limitText} rule={rule} title={`${label} of ${panel.title} against load`} />
+        </figure>
+      ))}
+    </div>
+  );
+}
+
 function Figures({ run, metricKey }: { run: Run; metricKey: string }) {
   const rows = run.speed.filter((s) => s.metric === metricKey);
-  const loads = new Map(run.loads.map((l) => [`${l.variant} ${l.load}`, l]));
-  const load = (row: (typeof rows)[number]) => loads.get(`${row.variant} ${row.load}`);
+  const load = (row: (typeof rows)[number]) => found(run).load(row.variant, row.load);
   const format = asMetric(metricKey);
   return (
     <Table caption={`${metric(metricKey).label} by load`} rows={rows} columns={[
@@ -109,14 +150,14 @@ function Figures({ run, metricKey }: { run: Run; metricKey: string }) {
       { title: "variant", cell: (s) => s.variant },
       { title: metricKey === THROUGHPUT ? "value" : "p50", number: true, cell: (s) => <Fig figure={s.value} format={format} /> },
       ...(metricKey === THROUGHPUT ? [] : ["p90", "p95", "p99"].map((name) => ({
-        title: name, number: true, cell: (s: (typeof rows)[number]) =>
-          <Fig figure={load(s)?.percentiles.find((p) => p.metric === metricKey && p.percentile === name)?.value ?? {}} format={format} />,
+        title: name, number: true, cell: (s: (typeof rows)[number]) => <Fig figure={percentileAt(run, metricKey, name, s.variant, s.load)} format={format} />,
       }))),
       { title: "ratio", number: true, cell: (s) => <Fig figure={s.ratio} format={asRatio} /> },
       { title: "verdict", cell: (s) => s.ratio.reason === "is the baseline" ? null : <Word word={s.word} reason={s.reason} more={s.more_blocks ? `~${s.more_blocks} more blocks` : null} /> },
       { title: "blocks", number: true, cell: (s) => s.blocks },
       { title: "requests", number: true, cell: (s) => load(s)?.requests ?? "n/a" },
       { title: "failed", number: true, cell: (s) => load(s)?.failed ?? "n/a" },
+      { title: "raw", cell: (s) => <Raw cells={load(s)?.cells} /> },
     ]} />
   );
 }

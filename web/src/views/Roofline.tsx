@@ -2,16 +2,18 @@ import { scaleLog } from "d3-scale";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
 import { Legend, Mark, looks } from "@/charts/marks";
 import { type Format, asRatio, figureText, grouped } from "@/data/format";
-import { type Figure, type Run, whyMissing } from "@/data/run";
+import { type Figure, type Run, found, requestsText, whyMissing } from "@/data/run";
+import { useHidden } from "@/data/address";
 import { Fig, Missing } from "@/parts/figures";
+import { Picked, Raw, type Told } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
 type Row = Run["roofline"][number];
-type Phase = { title: string; mbu: (row: Row) => Figure; mfu: (row: Row) => Figure };
+type Phase = { title: string; note: string; mbu: (row: Row) => Figure; mfu: (row: Row) => Figure };
 
 const PHASES: Phase[] = [
-  { title: "Decode", mbu: (row) => row.mbu, mfu: (row) => row.mfu },
-  { title: "Prefill", mbu: (row) => row.prefill_mbu, mfu: (row) => row.prefill_mfu },
+  { title: "Decode", note: "One token for each request in flight, step by step: the weights are read once a step, whatever the batch.", mbu: (row) => row.mbu, mfu: (row) => row.mfu },
+  { title: "Prefill", note: "All tokens of a prompt at once: much arithmetic for each byte. Only where one stream waits, as TTFT else holds waiting.", mbu: (row) => row.prefill_mbu, mfu: (row) => row.prefill_mfu },
 ];
 const share: Format = (value) => {
   const percent = value * 100;
@@ -20,10 +22,15 @@ const share: Format = (value) => {
 const big = (scale: number, unit: string): Format => (value) => `${+(value / scale).toPrecision(3)} ${unit}`;
 
 export function Roofline({ run }: { run: Run }) {
+  const [hidden, toggle] = useHidden();
+  const rows = run.roofline.filter((r) => !hidden.has(r.variant));
+  const told = (): Told[] => PHASES.flatMap((phase) => rows.map((row) => ({
+    key: keyOf(phase, row), text: textOf(run, phase, row), cells: found(run).load(row.variant, row.load)?.cells ?? [],
+  })));
   if (!run.roofline.length) return <Absent>Roofline: n/a ({whyMissing(run, "roofline")}).</Absent>;
   return (
     <>
-      <div className="controls"><Legend run={run} /></div>
+      <div className="controls"><Legend run={run} hidden={hidden} toggle={toggle} /></div>
       <p className="note">
         Each point is one load. Up: the share of the arithmetic rate that was measured on this device. Right: operations for each byte,
         where 1 is the device's own balance of arithmetic rate and bandwidth. Left of 1 the sloping roof, bandwidth, is the limit; right
@@ -33,10 +40,12 @@ export function Roofline({ run }: { run: Run }) {
         {PHASES.map((phase) => (
           <figure key={phase.title}>
             <figcaption>{phase.title}</figcaption>
-            <Roof run={run} phase={phase} />
+            <p className="note">{phase.note}</p>
+            <Roof run={run} rows={rows} phase={phase} />
           </figure>
         ))}
       </div>
+      <Picked points={told} />
       {run.explanations.length ? <h3>Why each variant is as fast as it is</h3> : null}
       <ul className="sentences">
         {run.explanations.map((e) => <li key={`${e.workload} ${e.variant}`}><b>{e.workload}</b> {e.sentence}</li>)}
@@ -54,19 +63,25 @@ export function Roofline({ run }: { run: Run }) {
           { title: "predicted", hint: "output throughput, variant / baseline", number: true, cell: (r) => <Fig figure={r.predicted} format={asRatio} /> },
           { title: "measured", number: true, cell: (r) => <Fig figure={r.measured} format={asRatio} /> },
           { title: "in words", cell: (r) => <span className="long">{r.explanation}</span> },
+          { title: "raw", cell: (r) => <Raw cells={found(run).load(r.variant, r.load)?.cells} /> },
         ]} />
       </Behind>
     </>
   );
 }
 
+const keyOf = (phase: Phase, row: Row) => `${phase.title} ${row.variant} ${row.load}`;
+const textOf = (run: Run, phase: Phase, row: Row) =>
+  `${row.variant}, ${row.load}, ${phase.title.toLowerCase()}: MBU ${figureText(phase.mbu(row), share)}; MFU ${figureText(phase.mfu(row), share)}`
+  + `${phase.title === "Decode" ? `; bound by ${row.bound ?? "n/a"}` : ""}; ${requestsText(found(run).load(row.variant, row.load))}`;
+
 /** The roof in shares: what bandwidth allows at `x` of the balance, and what arithmetic does. */
-function Roof({ run, phase }: { run: Run; phase: Phase }) {
+function Roof({ run, rows, phase }: { run: Run; rows: Row[]; phase: Phase }) {
   const look = looks(run);
-  const points = run.roofline.map((row) => ({ row, mbu: phase.mbu(row), mfu: phase.mfu(row) }))
+  const points = rows.map((row) => ({ row, mbu: phase.mbu(row), mfu: phase.mfu(row) }))
     .filter((p) => (p.mbu.value ?? 0) > 0 && (p.mfu.value ?? 0) > 0)
     .map((p) => ({ ...p, x: p.mfu.value! / p.mbu.value!, y: p.mfu.value! }));
-  if (!points.length) return <Absent>n/a ({run.roofline.map((r) => phase.mfu(r).reason ?? r.reason).find(Boolean) ?? "not measured"})</Absent>;
+  if (!points.length) return <Absent>n/a ({rows.map((r) => phase.mfu(r).reason ?? r.reason).find(Boolean) ?? "not measured"})</Absent>;
   const height = 340;
   return (
     <Chart title={`${phase.title} on the roof of the device`} height={height} most={580}>
@@ -77,15 +92,18 @@ function Roof({ run, phase }: { run: Run; phase: Phase }) {
         const y = scaleLog([Math.min(...points.map((p) => p.y)) / 2, Math.max(1.5, ...points.map((p) => p.y * 1.2))], [bottom, top]);
         const [from, to] = x.domain() as [number, number];
         const start = Math.max(from, y.domain()[0]!);
+        const angle = (Math.atan2(y(start) - y(1), x(1) - x(start)) * 180) / Math.PI;
         const decades = (ticks: number[]) => ticks.filter((t) => /^(0\.0*)?[1]0*$/.test(String(+t.toPrecision(3))));
         return (
           <>
             <XAxis scale={x} ticks={decades(x.ticks())} format={(v) => `${+v.toPrecision(3)}`} y={bottom} top={top} from={left} to={right} label="operations per byte, 1 = the device's balance" />
             <YAxis scale={y} ticks={decades(y.ticks())} format={share} x={left} right={right} label="share of the arithmetic rate" />
             <polyline className="roof" points={`${x(start)},${y(start)} ${x(1)},${y(1)} ${x(to)},${y(1)}`} />
+            <text className="roof-name" x={x(to)} y={y(1) - 6} textAnchor="end">arithmetic</text>
+            <text className="roof-name" textAnchor="start" transform={`translate(${x(start) + 6},${y(start) - 8}) rotate(${-angle})`}>bandwidth</text>
             {points.map((p) => (
               <Mark key={`${p.row.load} ${p.row.variant}`} look={look.get(p.row.variant)!} name={p.row.variant} x={x(p.x)} y={y(p.y)}
-                title={`${p.row.variant}, ${p.row.load}, ${phase.title.toLowerCase()}: MBU ${figureText(p.mbu, share)}; MFU ${figureText(p.mfu, share)}${phase.title === "Decode" ? `; bound by ${p.row.bound ?? "n/a"}` : ""}`} />
+title={textOf(run, phase, p.row)} point={keyOf(phase, p.row)} />
             ))}
           </>
         );

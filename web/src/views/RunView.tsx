@@ -1,6 +1,11 @@
-import { asPoints, asRatio } from "@/data/format";
-import type { Run } from "@/data/run";
+import { scaleLinear, scalePoint } from "d3-scale";
+import { useState } from "react";
+import { Chart, XAxis, YAxis } from "@/charts/frame";
+import { setState } from "@/data/address";
+import { asMetric, asPoints, asRatio, figureText, metric } from "@/data/format";
+import type { Figure, Run } from "@/data/run";
 import { Fig, Missing } from "@/parts/figures";
+import { Picked, Raw } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
 type Fact = [string, string];
@@ -22,10 +27,83 @@ const Facts = ({ of }: { of: unknown }) => (
   ))}</dl>
 );
 
+type Block = Run["blocks"][number];
+const asPercent = (x: number) => asPoints(x, false) + "%";
+const drift = (b: Block): Figure => ({ ...b.drift, value: b.drift.value == null ? null : Math.expm1(b.drift.value) });
+const blockText = (b: Block) => `block ${b.block + 1}: ${figureText(drift(b), asPercent)}; `
+  + (b.invalid_for.length ? `left out for ${b.invalid_for.join(", ")}` : "left out for no variant");
+
+const HEIGHT = 180;
+
+/** Block by block, how far the machine moved; a cross is a block that some variant's figures leave out. */
+function Drift({ blocks, margin }: { blocks: Block[]; margin: number | undefined }) {
+  const known = blocks.filter((b) => b.drift.value != null);
+  if (!known.length) return <Absent>Drift: n/a ({blocks[0]?.drift.reason ?? "no load was measured"}).</Absent>;
+  const most = Math.max(...known.map((b) => Math.abs(drift(b).value!)), margin ?? 0.01) * 1.15;
+  return (
+    <Chart title="Drift of the machine, block by block" height={HEIGHT} most={720}>
+      {(width) => {
+        const [left, right, top, bottom] = [58, width - 14, 22, HEIGHT - 40];
+        const x = scalePoint(blocks.map((b) => b.block), [left, right]).padding(0.5);
+        const y = scaleLinear([-most, most], [bottom, top]).nice(5);
+        const every = Math.ceil(blocks.length / Math.max(1, (right - left) / 28));
+        return (
+          <>
+            <XAxis scale={(i) => x(blocks[i]!.block)!} ticks={blocks.map((_, i) => i).filter((i) => i % every === 0)} format={(i) => `${blocks[i]!.block + 1}`}
+              y={bottom} top={top} from={left} to={right} label="block" />
+            <YAxis scale={y} ticks={y.ticks(5)} format={(v) => asPercent(v).replace(".0%", "%")} x={left} right={right} label="the baseline, later over earlier" />
+            <line className="zero" x1={left} x2={right} y1={y(0)} y2={y(0)} />
+            {margin === undefined ? null : [margin, -margin].map((m) => (
+              <g className="rule" key={m}><line x1={left} x2={right} y1={y(m)} y2={y(m)} />{m > 0 ? <text x={right} y={y(m) - 4} textAnchor="end">margin {asPercent(m).replace(".0%", "%")}</text> : null}</g>
+            ))}
+            {known.map((b) => {
+              const [px, py] = [x(b.block)!, y(drift(b).value!)];
+              const out = b.invalid_for.length > 0;
+              return (
+                <g key={b.block} className="drift" data-point={`block ${b.block}`} onClick={() => setState("point", `block ${b.block}`)}>
+                  <title>{blockText(b)}</title>
+                  <line x1={px} x2={px} y1={y(0)} y2={py} stroke="var(--hue-1)" strokeWidth={2} />
+                  {out ? <path d="M-5,-5L5,5M-5,5L5,-5" transform={`translate(${px},${py})`} stroke="var(--bad)" strokeWidth={2.2} />
+                    : <circle cx={px} cy={py} r={4.5} fill="var(--hue-1)" />}
+                </g>
+              );
+            })}
+          </>
+        );
+      }}
+    </Chart>
+  );
+}
+
+/** As much of the raw JSON as a page shows without trouble. */
+const SHOWN = 200_000;
+
+function RawJson({ run }: { run: Run }) {
+  const [text] = useState(() => JSON.stringify(run, null, 1));
+  const save = () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    link.download = "summary.json";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+  return (
+    <>
+      <p className="note">
+        {text.length > SHOWN ? `The first ${(SHOWN / 1000).toLocaleString("en-US")} kB of ${Math.ceil(text.length / 1000).toLocaleString("en-US")} kB. ` : ""}
+        It is in this page whole: <button type="button" className="more" onClick={save}>Save summary.json</button>
+      </p>
+      <pre tabIndex={0}>{text.slice(0, SHOWN)}</pre>
+    </>
+  );
+}
+
 export function RunView({ run }: { run: Run }) {
   const { client, ceilings, command, packages, ...machine } = run.environment as Record<string, unknown>;
   const { engines, hashes, ...settings } = run.settings as Record<string, unknown>;
-  const raw = JSON.stringify(run, null, 1);
+  const margin = (settings.margin as { throughput_ratio?: number } | undefined)?.throughput_ratio;
+  const late = run.loads.filter((l) => l.schedule_lag?.value != null || l.read_lag?.value != null);
+  const open = run.loads.filter((l) => l.schedule_lag?.value != null);
   return (
     <>
       <h3>Machine</h3>
@@ -37,21 +115,47 @@ export function RunView({ run }: { run: Run }) {
       )) : <p className="note">None.</p>}
       <h3>What was not measured</h3>
       {run.not_measured.length ? (
-        <Table caption="Each with its reason" rows={run.not_measured} columns={[
+        <Table caption="Each with its reason" first={12} rows={run.not_measured} columns={[
           { title: "what", cell: (r) => r.what }, { title: "reason", cell: (r) => r.reason },
         ]} />
       ) : <p className="note">Everything that the experiment asked for was measured.</p>}
       <h3>Blocks</h3>
       {run.blocks.length ? (
-        <Table caption="How far the machine moved during a block: the later measurement of the baseline against the earlier"
-          rows={run.blocks} columns={[
+        <>
+        <p className="note">
+          How far the machine moved during a block: the later measurement of the baseline against the earlier. A block that moved more
+          than a variant differs is left out for that variant (a cross).
+        </p>
+        <Drift blocks={run.blocks} margin={margin} />
+        <Picked points={() => run.blocks.map((b) => ({ key: `block ${b.block}`, text: blockText(b), cells: b.cells ?? [] }))} />
+        <Table caption="Drift by block" rows={run.blocks} columns={[
             { title: "block", cell: (b) => b.block + 1 },
-            { title: "drift", number: true, cell: (b) => <Fig figure={{ ...b.drift, value: b.drift.value == null ? null : Math.expm1(b.drift.value) }}
-              format={(x) => asPoints(x, false) + "%"} /> },
+            { title: "drift", number: true, cell: (b) => <Fig figure={drift(b)} format={asPercent} /> },
             { title: "left out for", cell: (b) => b.invalid_for.join(", ") || "no variant" },
-            { title: "marks", cell: (b) => b.marks?.join("; ") || "none" },
+            { title: "marks", cell: (b) => b.marks?.length ? <span className="long">{b.marks.join("; ")}</span> : "none" },
+            { title: "raw", cell: (b) => <Raw cells={b.cells} /> },
           ]} />
-      ) : <Absent>No blocks: no load was measured.</Absent>}
+        </>
+      ) : <Absent>{run.loads.length ? "Drift by block: n/a (no noise floor was measured)." : "No blocks: no load was measured."}</Absent>}
+      <h3>How late the client was</h3>
+      {late.length ? (
+        <>
+          <p className="note">
+            {metric("schedule_lag").label}: {metric("schedule_lag").definition}. {open.length ? "" : "This run has closed loops alone, which have no schedule. "}
+            Read lag: from a chunk&apos;s arrival in the kernel to when the client read it. Both are the worst block&apos;s p99; a window in which
+            they are too large shows the client and is left out.
+          </p>
+          <Behind title={`${late.length} loads`}>
+            <Table caption="p99 of the client's own lateness, worst block" rows={late} columns={[
+              { title: "load", cell: (l) => l.load }, { title: "variant", cell: (l) => l.variant },
+              { title: "schedule lag", number: true, cell: (l) => <Fig figure={l.schedule_lag ?? {}} format={asMetric("schedule_lag")} /> },
+              { title: "read lag", number: true, cell: (l) => <Fig figure={l.read_lag ?? {}} format={asMetric("schedule_lag")} /> },
+              { title: "requests", number: true, cell: (l) => l.requests },
+              { title: "raw", cell: (l) => <Raw cells={l.cells} /> },
+            ]} />
+          </Behind>
+        </>
+      ) : <Absent>Schedule lag: n/a ({run.loads.length ? run.loads[0]!.schedule_lag?.reason ?? "the version that wrote this summary did not tell" : "no load was measured"}).</Absent>}
       {run.noise_floor.length ? (
         <>
           <h3>Noise floor</h3>
@@ -71,7 +175,7 @@ export function RunView({ run }: { run: Run }) {
         ["Ceilings of the machine", ceilings], ["Artifacts", run.artifacts]].map(([title, of]) => of ? (
         <Behind key={String(title)} title={String(title)}><Facts of={of} /></Behind>
       ) : null)}
-      <Behind title={`Raw JSON (${Math.ceil(raw.length / 1000)} kB)`}><pre>{raw}</pre></Behind>
+      <Behind title="Raw JSON"><RawJson run={run} /></Behind>
     </>
   );
 }

@@ -6,10 +6,11 @@ import { useAddress } from "@/data/address";
 import { type Format, asBytes, asFineRatio, asMetric, asPoints, figureText, hasInterval, metric } from "@/data/format";
 import { type Figure, type Run, whyMissing } from "@/data/run";
 import { Fig, Missing } from "@/parts/figures";
+import { Picked, Raw } from "@/parts/Records";
 import { Absent, Table } from "@/parts/Table";
 import { Choice } from "@/parts/Choice";
 
-type Point = { variant: string; x: Figure; y: Figure; n: string; on: boolean | null; by: string[]; reason?: string | null };
+type Point = { variant: string; cells: string[]; x: Figure; y: Figure; n: string; on: boolean | null; by: string[]; reason?: string | null };
 type Axis = { key: string; title: string; format: Format; better: "higher" | "lower"; zero: number; step: number; points: Point[] };
 
 /** What can stand against size: the frontier's own measure first, then the divergence from the baseline. */
@@ -20,21 +21,23 @@ function axes(run: Run): Axis[] {
     return row ? `${row.tokens.toLocaleString("en-US")} tokens of ${row.corpus}` : "";
   };
   const of = (key: string, title: string, better: "higher" | "lower", zero: number, step: number, format: Format, y: (v: Run["variants"][number]) => Figure,
-    n: (v: Run["variants"][number]) => string, ranked: boolean): Axis => ({
+    n: (v: Run["variants"][number]) => string, ranked: boolean, cells: (v: Run["variants"][number]) => string[]): Axis => ({
     key, title, format, better, zero, step,
     points: run.variants.map((v) => {
       const f = ranked ? place.get(v.name) : undefined;
-      return { variant: v.name, x: v.size.bytes, y: f?.y ?? y(v), n: n(v), on: f?.on ?? null, by: f?.dominated_by ?? [], reason: f?.reason };
+      return { variant: v.name, cells: cells(v), x: v.size.bytes, y: f?.y ?? y(v), n: n(v), on: f?.on ?? null, by: f?.dominated_by ?? [], reason: f?.reason };
     }),
   });
+  const ofTasks = (v: Run["variants"][number]) => run.quality.filter((q) => q.variant === v.name).flatMap((q) => q.cells ?? []);
+  const ofCorpora = (v: Run["variants"][number]) => run.corpora.filter((c) => c.variant === v.name).flatMap((c) => c.cells ?? []);
   const { margin } = run.settings as { margin?: { accuracy_pp?: number; perplexity_ratio?: number } };
   const tasks = run.quality.length > 0;
   const all = [
     of("accuracy", "Change of accuracy", "higher", 0, (margin?.accuracy_pp ?? 1) / 100, asPoints,
-      (v) => v.baseline ? { value: 0 } : v.quality.delta, (v) => `${v.quality.n.toLocaleString("en-US")} items`, tasks),
+      (v) => v.baseline ? { value: 0 } : v.quality.delta, (v) => v.baseline ? "" : `${v.quality.n.toLocaleString("en-US")} items`, tasks, ofTasks),
     of("perplexity", "Perplexity ratio", "lower", 1, margin?.perplexity_ratio ?? 0.01, asFineRatio,
-      (v) => v.baseline ? { value: 1 } : v.perplexity_ratio, corpus, !tasks),
-    of("kl", metric("kl_divergence").label, "lower", 0, 0.001, asMetric("kl_divergence"), (v) => v.baseline ? { value: 0 } : v.kl_divergence, corpus, false),
+      (v) => v.baseline ? { value: 1 } : v.perplexity_ratio, corpus, !tasks, ofCorpora),
+    of("kl", metric("kl_divergence").label, "lower", 0, 0.001, asMetric("kl_divergence"), (v) => v.baseline ? { value: 0 } : v.kl_divergence, corpus, false, ofCorpora),
   ];
   return all.filter((a) => a.points.some((p) => p.y.value != null && !run.variants.find((v) => v.name === p.variant)!.baseline));
 }
@@ -60,16 +63,39 @@ export function Size({ run }: { run: Run }) {
           : "On these axes no frontier was judged; the frontier is that of the first measure."}
         {` Bars are 95% intervals.${log ? ` The axis is even up to ${axis.format(axis.zero + axis.step)} and logarithmic beyond.` : ""}`}
       </p>
+      <Picked points={() => axis.points.map((p) => ({ key: p.variant, text: textOf(p, axis), cells: p.cells }))} />
       <Table caption={`${axis.title} against size`} rows={axis.points} columns={[
         { title: "variant", cell: (p) => p.variant },
         { title: "size", number: true, cell: (p) => <Fig figure={p.x} format={asBytes} /> },
         { title: axis.title.toLowerCase(), number: true, cell: (p) => <Fig figure={p.y} format={axis.format} /> },
-        { title: "n", cell: (p) => p.n || "n/a" },
+        { title: "n", cell: (p) => p.n || "is the baseline" },
         ...(ranked ? [{ title: "frontier", cell: (p: Point) => p.on === null ? <Missing reason={p.reason} />
           : p.on ? "on it" : `dominated by ${p.by.join(", ")}` }] : []),
+        { title: "raw", cell: (p) => <Raw cells={p.cells} /> },
       ]} />
     </>
   );
+}
+
+const textOf = (p: Point, axis: Axis) => `${p.variant}: ${figureText(p.x, asBytes)}; ${axis.title.toLowerCase()} ${figureText(p.y, axis.format)}`
+  + (p.n ? `; ${p.n}` : "") + (p.on === false ? `; dominated by ${p.by.join(", ")}` : "");
+
+type Spot = { name: string; x: number; y: number };
+
+/** A place for each point's name: above to the right, else to the left, else farther up; clear of marks and of other names. */
+function placed(spots: Spot[], left: number, right: number): (Spot & { end: boolean })[] {
+  const taken: [number, number, number, number][] = spots.map((s) => [s.x - 7, s.x + 7, s.y - 7, s.y + 7]);
+  const free = ([a, b, c, d]: [number, number, number, number]) =>
+    a >= left && b <= right + 20 && taken.every(([e, f, g, h]) => b < e || a > f || d < g || c > h);
+  return spots.map((s) => {
+    const long = 8 * s.name.length;
+    const tried = [-9, 19, -24, 34, -39].flatMap((dy) => [false, true].map((end) => ({ dy, end })));
+    const box = ({ dy, end }: { dy: number; end: boolean }): [number, number, number, number] =>
+      [end ? s.x - 10 - long : s.x + 10, end ? s.x - 10 : s.x + 10 + long, s.y + dy - 10, s.y + dy + 3];
+    const found = tried.find((t) => free(box(t))) ?? { dy: -9, end: s.x > right - 90 };
+    taken.push(box(found));
+    return { name: s.name, x: s.x + (found.end ? -10 : 10), y: s.y + found.dy, end: found.end };
+  });
 }
 
 const known = (points: Point[]): number[] =>
@@ -100,9 +126,11 @@ function Scatter({ run, axis, log }: { run: Run; axis: Axis; log: boolean }) {
             {front.length > 1 ? (
               <polyline className="frontier" points={front.map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")} />
             ) : null}
+            {placed(shown.map((p) => ({ name: p.variant, x: x(p.x.value!), y: y(p.y.value!) })), left, right).map((label) => (
+              <text key={label.name} className="strong" x={label.x} y={label.y} textAnchor={label.end ? "end" : "start"}>{label.name}</text>
+            ))}
             {shown.map((p) => {
               const [px, py, mine] = [x(p.x.value!), y(p.y.value!), look.get(p.variant)!];
-              const near = px > right - 90;
               return (
                 <g key={p.variant}>
                   {hasInterval(p.y) ? (
@@ -110,8 +138,7 @@ function Scatter({ run, axis, log }: { run: Run; axis: Axis; log: boolean }) {
                       d={`M${px},${y(p.y.low)}V${y(p.y.high)}M${px - 4},${y(p.y.low)}h8M${px - 4},${y(p.y.high)}h8`} />
                   ) : null}
                   <Mark look={mine} name={p.variant} x={px} y={py} hollow={p.on === false}
-                    title={`${p.variant}: ${figureText(p.x, asBytes)}; ${figureText(p.y, axis.format)}; ${p.n}${p.on === false ? `; dominated by ${p.by.join(", ")}` : ""}`} />
-                  <text className="strong" x={px + (near ? -10 : 10)} y={py - 9} textAnchor={near ? "end" : "start"}>{p.variant}</text>
+                    title={textOf(p, axis)} point={p.variant} />
                 </g>
               );
             })}

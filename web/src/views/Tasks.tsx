@@ -6,7 +6,12 @@ import { asCount, asFineRatio, asMetric, asPoints, figureText } from "@/data/for
 import { type Run, whyMissing } from "@/data/run";
 import { Fig, Missing, Word } from "@/parts/figures";
 import { Choice } from "@/parts/Choice";
+import { SideBySide, WorstTokens } from "@/parts/Damage";
+import { Picked, Raw } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
+
+/** Slices shown before the reader asks for all. */
+const TELLING = 8;
 
 const p = (value: number | null | undefined) => value == null ? <Missing /> : value < 0.001 ? "< 0.001" : value.toFixed(3);
 
@@ -19,17 +24,20 @@ export function Tasks({ run }: { run: Run }) {
   const taskRows: ForestRow[] = tasks.flatMap((task) => run.quality.filter((q) => q.task === task).map((q) => ({
     group: task, variant: q.variant, figure: q.delta, rule: q.margin == null ? null : -q.margin, word: q.word,
     text: `lost ${asCount(q.lost)}, gained ${asCount(q.gained)} of ${asCount(q.n)}`,
+    point: `${q.variant} ${task}`, cells: q.cells ?? [],
     title: `${task}, ${q.variant}: ${figureText(q.delta, asPoints)}; ${q.n} items, ${q.lost} lost, ${q.gained} gained${q.margin == null ? "" : `; margin ${asPoints(q.margin)}`}`,
   })));
   const corpusRows: ForestRow[] = corpora.map((c) => ({
     group: c.corpus, variant: c.variant, figure: c.ratio, rule: margin === undefined ? null : 1 + margin, word: c.word,
     text: `${asCount(c.tokens)} tokens`,
+    point: `${c.variant} ${c.corpus}`, cells: c.cells ?? [],
     title: `${c.corpus}, ${c.variant}: perplexity ${figureText(c.ratio, asFineRatio)}; ${asCount(c.tokens)} tokens of ${c.documents} documents`,
   }));
   const points = run.quality.find((q) => q.margin)?.margin ?? 0.01;
   const ratio = margin ?? 0.01;
   const wide = isWide(forestValues(taskRows), 0, points) || isWide(forestValues(corpusRows), 1, ratio);
   const log = (get("changes") ?? (wide ? "log" : "linear")) === "log";
+  const all = get("slices") === "all";
   const slices = run.slices.filter((s) => s.delta.value != null).toSorted((a, b) => (a.q ?? 1) - (b.q ?? 1));
   return (
     <>
@@ -38,6 +46,7 @@ export function Tasks({ run }: { run: Run }) {
         <Choice label="Scale" choices={[["linear", "linear"], ["log", "log beyond the margin"]]} now={log ? "log" : "linear"}
           choose={(key) => set("changes", key)} />
       </div>
+      <Picked points={() => [...taskRows, ...corpusRows].map((r) => ({ key: r.point, text: r.title, cells: r.cells }))} />
       <h3>Change of accuracy, task by task</h3>
       {taskRows.length ? (
         <>
@@ -57,6 +66,7 @@ export function Tasks({ run }: { run: Run }) {
               { title: "McNemar p", number: true, cell: (q) => p(q.p) },
               { title: "margin", number: true, cell: (q) => q.margin == null ? <Missing reason="no margin" /> : asPoints(q.margin) },
               { title: "verdict", cell: (q) => <Word word={q.word} reason={q.reason} more={q.word === "inconclusive" && q.more_items ? `~${asCount(q.more_items)} more items` : null} /> },
+              { title: "raw", cell: (q) => <Raw cells={q.cells} /> },
             ]} />
           </Behind>
         </>
@@ -76,25 +86,29 @@ export function Tasks({ run }: { run: Run }) {
               { title: "tokens", number: true, cell: (c) => asCount(c.tokens) },
               { title: "units", number: true, cell: (c) => `${c.units} ${c.unit ?? ""}s` },
               { title: "verdict", cell: (c) => c.variant === run.experiment.baseline ? null : <Word word={c.word} reason={c.reason} /> },
+              { title: "raw", cell: (c) => <Raw cells={c.cells} /> },
             ]} />
           </Behind>
         </>
       ) : <Absent>n/a ({whyMissing(run, "perplexity", "quality")}).</Absent>}
+      <h3>Where a loss sits</h3>
       {slices.length ? (
         <>
-          <h3>Where a loss sits</h3>
-          <p className="note">Parts of a task, the most telling first. Exploratory: no verdict rests on it; q is Benjamini and Hochberg's over the variant's slices.</p>
-          <Behind title={`${slices.length} slices`}>
-            <Table caption="Slices" rows={slices} columns={[
-              { title: "slice", cell: (s) => s.slice }, { title: "by", cell: (s) => s.by }, { title: "task", cell: (s) => s.task },
-              { title: "variant", cell: (s) => s.variant }, { title: "n", number: true, cell: (s) => asCount(s.n) },
-              { title: "change", number: true, cell: (s) => <Fig figure={s.delta} format={asPoints} /> },
-              { title: "lost / gained", number: true, cell: (s) => `${asCount(s.lost)} / ${asCount(s.gained)}` },
-              { title: "q", number: true, cell: (s) => p(s.q) },
-            ]} />
-          </Behind>
+          <p className="note">Parts of a task, the most telling first. Exploratory: no verdict rests on it; q is Benjamini and Hochberg&apos;s over the variant&apos;s slices.</p>
+          <Table caption="Slices" rows={slices.slice(0, all ? slices.length : TELLING)} columns={[
+            { title: "slice", cell: (s) => s.slice }, { title: "by", cell: (s) => s.by }, { title: "task", cell: (s) => s.task },
+            { title: "variant", cell: (s) => s.variant }, { title: "n", number: true, cell: (s) => asCount(s.n) },
+            { title: "change", number: true, cell: (s) => <Fig figure={s.delta} format={asPoints} /> },
+            { title: "lost / gained", number: true, cell: (s) => `${asCount(s.lost)} / ${asCount(s.gained)}` },
+            { title: "q", number: true, cell: (s) => p(s.q) },
+          ]} />
+          {slices.length > TELLING ? (
+            <button type="button" className="more" onClick={() => set("slices", all ? null : "all")}>{all ? `Show the ${TELLING} most telling` : `Show all ${slices.length} slices`}</button>
+          ) : null}
         </>
-      ) : null}
+      ) : <Absent>n/a (no task of this run has groups, lengths or languages to slice by).</Absent>}
+      <WorstTokens run={run} />
+      <SideBySide run={run} />
     </>
   );
 }

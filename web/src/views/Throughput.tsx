@@ -1,15 +1,24 @@
 import { scaleLinear, scaleLog } from "d3-scale";
+import { memo, useMemo } from "react";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
+import { CUT, Whisker, axisBegin, axisEnd, isCut } from "@/charts/Whisker";
 import { Cross, Legend, Mark, looks } from "@/charts/marks";
-import { useAddress } from "@/data/address";
-import { type Format, asMetric, figureText, grouped, hasInterval } from "@/data/format";
-import { type Figure, type Run, ladders, loadText, parseLoad, whyMissing } from "@/data/run";
+import { useAddress, useHidden } from "@/data/address";
+import { type Format, asMetric, figureText, grouped } from "@/data/format";
+import { dominated, staircase } from "@/data/frontier";
+import { type Figure, type Run, broken, found, gpusOf, ladders, loadText, parseLoad, percentileAt, requestsText, whyMissing } from "@/data/run";
 import { Choice } from "@/parts/Choice";
 import { Fig } from "@/parts/figures";
+import { Picked, Raw, type Told } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
-type Point = { variant: string; load: string; x: Figure; y: Figure; blocks: number; gpus: number; requests: number; failed: number };
+type Point = {
+  key: string; variant: string; load: string; x: Figure; y: Figure; row: Run["loads"][number]; gpus: number;
+  /** null: broken, or a figure is missing. */
+  dominated: boolean | null;
+};
 
+const PERCENTILES = ["p50", "p90", "p95", "p99"];
 const perSecond: Format = (value, unit = true) => grouped(value, value < 100 ? 1 : 0) + (unit ? " tok/s" : "");
 
 /** 1 / time: the interval's ends change places. */
@@ -18,99 +27,132 @@ const inverse = (f: Figure): Figure => f.value == null ? f
 const over = (f: Figure, by: number): Figure => f.value == null ? f
   : { value: f.value / by, low: f.low == null ? null : f.low / by, high: f.high == null ? null : f.high / by, reason: f.reason };
 
+const drawable = (p: Point) => p.x.value != null && p.y.value != null;
+
 /** What users feel at each load: their tokens a second from the typical (p50) or a slow request's time per token. */
-function pointsOf(run: Run, percentile: string): Point[] {
-  const speed = new Map(run.speed.map((s) => [`${s.metric} ${s.variant} ${s.load}`, s]));
-  const gpus = new Map(run.gpu_memory.map((g) => [g.variant, g.gpus ?? 1]));
-  return run.loads.map((l) => {
-    const row = speed.get(`output_throughput ${l.variant} ${l.load}`);
-    const time = percentile === "p50" ? speed.get(`tpot ${l.variant} ${l.load}`)?.value
-      : l.percentiles.find((p) => p.metric === "tpot" && p.percentile === percentile)?.value;
-    const n = gpus.get(l.variant) ?? 1;
+function pointsOf(run: Run, percentile: string, hidden: Set<string>): Point[] {
+  const points: Point[] = run.loads.filter((l) => !hidden.has(l.variant)).map((row) => {
+    const { variant, load } = row;
+    const gpus = gpusOf(run, variant);
     return {
-      variant: l.variant, load: l.load, x: inverse(time ?? { reason: `no TPOT at ${percentile}` }), y: over(row?.value ?? {}, n),
-      blocks: l.blocks, requests: l.requests, failed: l.failed, gpus: n,
+      key: `${variant} ${load}`, variant, load, row, gpus, dominated: null,
+      x: inverse(percentileAt(run, "tpot", percentile, variant, load)),
+      y: over(found(run).speed("output_throughput", variant, load)?.value ?? { reason: "not measured" }, gpus),
     };
   });
+  // Loads of one workload are held against each other, closed and open loops together: they serve the same users.
+  for (const workload of new Set(points.map((p) => parseLoad(p.load).workload))) {
+    const mine = points.filter((p) => parseLoad(p.load).workload === workload && drawable(p) && !broken(p.row));
+    dominated(mine).forEach((is, i) => { mine[i]!.dominated = is; });
+  }
+  return points;
 }
+
+const what = (p: Point, percentile: string) => `${p.variant}, ${p.load} (${loadText(parseLoad(p.load))}): ${figureText(p.y, asMetric("output_throughput"))}`
+  + `${p.gpus > 1 ? " per GPU" : ""}; per user, ${percentile}, ${figureText(p.x, perSecond)}; ${requestsText(p.row)}${p.dominated ? "; beaten" : ""}`;
 
 export function Throughput({ run }: { run: Run }) {
   const { get, set } = useAddress();
-  const groups = ladders(run.loads.map((l) => l.load));
-  if (!groups.length) return <Absent>Throughput: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
-  const percentile = ["p50", "p90", "p95", "p99"].find((p) => p === get("percentile")) ?? "p50";
+  const [hidden, toggle] = useHidden();
+  const percentile = PERCENTILES.find((p) => p === get("percentile")) ?? "p50";
   const log = get("scale") === "log";
-  const points = pointsOf(run, percentile);
+  const names = [...hidden].join();
+  const points = useMemo(() => pointsOf(run, percentile, new Set(names.split(","))), [run, percentile, names]);
+  const groups = useMemo(() => {
+    const workloads = new Map<string, Point[]>();
+    for (const p of points) {
+      const { workload } = parseLoad(p.load);
+      workloads.set(workload, [...(workloads.get(workload) ?? []), p]);
+    }
+    return [...workloads];
+  }, [points]);
+  if (!run.loads.length) return <Absent>Throughput: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
   const perGpu = run.gpu_memory.length > 0;
+  const refused = points.filter((p) => p.x.value == null && p.x.reason);
+  const cut = groups.some(([, mine]) => isCut(mine.filter(drawable).map((p) => p.x)) || isCut(mine.filter(drawable).map((p) => p.y)));
+  const told = (): Told[] => points.map((p) => ({ key: p.key, text: what(p, percentile), cells: p.row.cells ?? [] }));
   return (
     <>
       <div className="controls">
-        <Choice label="Percentile of the time per token" choices={["p50", "p90", "p95", "p99"].map((p) => [p, p])} now={percentile}
+        <Choice label="Percentile of the time per token" choices={PERCENTILES.map((p) => [p, p])} now={percentile}
           choose={(key) => set("percentile", key === "p50" ? null : key)} />
         <Choice label="Scale" choices={[["linear", "linear"], ["log", "log"]]} now={log ? "log" : "linear"}
           choose={(key) => set("scale", key === "log" ? "log" : null)} />
-        <Legend run={run} />
+        <Legend run={run} hidden={hidden} toggle={toggle} />
       </div>
       <p className="note">
-        Each line goes through the loads of one variant. Up is more work done{perGpu ? " by one GPU" : ""}; right is a faster answer for each
-        user, 1 / TPOT at {percentile}; a cross marks a load with failed requests. {perGpu ? "" : "How many GPUs there were is not in this run: throughput is the engine's."}
+        Each line goes through the loads of one variant; small figures are its loads. Up is more work done by {perGpu ? "one GPU" : "the machine"};
+        right is a faster answer for each user, 1 / TPOT at {percentile}. {perGpu ? "" : "This run was on no GPU that told of itself: throughput is the whole machine's. "}
+        The pale band is the frontier, through the points that no other equals or beats on both axes. Hollow: another does, and on one
+        axis {percentile === "p50" ? "their intervals are apart" : `beyond an interval (at ${percentile} the speed per user has none, so its values decide)`}.
+        A cross has failed requests or is saturated, and is held against nothing.{cut ? ` ${CUT}` : ""}
       </p>
+      {refused.length ? <p className="note">{refused.length} of {points.length} points are n/a: {refused[0]!.x.reason}.</p> : null}
       <div className="multiples large">
-        {groups.map((group) => {
-          const mine = points.filter((p) => group.loads.some((l) => l.name === p.load));
-          return (
-            <figure key={group.title + group.unit}>
-              <figcaption>{group.title} <small>{group.unit}</small></figcaption>
-              <Plane run={run} points={mine} log={log} title={`Throughput against speed per user, ${group.title}`} />
-            </figure>
-          );
-        })}
+        {groups.map(([workload, mine]) => (
+          <figure key={workload}>
+            <figcaption>{workload}</figcaption>
+            <Plane run={run} points={mine} log={log} percentile={percentile} perGpu={perGpu} title={`Throughput against speed per user, ${workload}`} />
+          </figure>
+        ))}
       </div>
+      <Picked points={told} />
       <Behind title="The figures: throughput and speed per user"><Table caption={`Throughput and speed per user, ${percentile}`} rows={points} columns={[
         { title: "load", cell: (p) => p.load }, { title: "variant", cell: (p) => p.variant },
         { title: perGpu ? "per GPU" : "throughput", number: true, cell: (p) => <Fig figure={p.y} format={asMetric("output_throughput")} /> },
         { title: "per user", number: true, cell: (p) => <Fig figure={p.x} format={perSecond} /> },
-        { title: "requests", number: true, cell: (p) => p.requests }, { title: "blocks", number: true, cell: (p) => p.blocks },
-        { title: "failed", number: true, cell: (p) => p.failed },
+        { title: "frontier", cell: (p) => p.dominated === null ? (broken(p.row) ? "left out" : "n/a") : p.dominated ? "beaten" : "on it" },
+        { title: "requests", number: true, cell: (p) => p.row.requests }, { title: "blocks", number: true, cell: (p) => p.row.blocks },
+        { title: "failed", number: true, cell: (p) => p.row.failed }, { title: "raw", cell: (p) => <Raw cells={p.row.cells} /> },
       ]} /></Behind>
     </>
   );
 }
 
-function Plane({ run, points, log, title }: { run: Run; points: Point[]; log: boolean; title: string }) {
+const HEIGHT = 320;
+/** More points than this have no room for the names of their loads. */
+const NAMED = 30;
+
+const Plane = memo(function Plane({ run, points, log, title, percentile, perGpu }: {
+  run: Run; points: Point[]; log: boolean; title: string; percentile: string; perGpu: boolean;
+}) {
   const look = looks(run);
-  const shown = points.filter((p) => p.x.value != null && p.y.value != null);
+  const shown = points.filter(drawable);
   if (!shown.length) return <Absent>n/a ({points.find((p) => p.x.reason)?.x.reason ?? "not measured"})</Absent>;
-  const xs = shown.flatMap((p) => [p.x.value!, p.x.high ?? p.x.value!]);
-  const ys = shown.flatMap((p) => [p.y.value!, p.y.high ?? p.y.value!]);
-  const height = 320;
+  const [xs, ys] = [shown.map((p) => p.x), shown.map((p) => p.y)];
+  const front = staircase(shown.filter((p) => p.dominated !== null));
   return (
-    <Chart title={title} height={height} most={580}>
+    <Chart title={title} height={HEIGHT} most={580}>
       {(width) => {
-        const [left, right, top, bottom] = [56, width - 16, 24, height - 44];
-        const x = log ? scaleLog([Math.min(...xs) / 1.3, Math.max(...xs) * 1.3], [left, right]) : scaleLinear([0, Math.max(...xs) * 1.08], [left, right]);
-        const y = log ? scaleLog([Math.min(...ys) / 1.3, Math.max(...ys) * 1.3], [bottom, top]) : scaleLinear([0, Math.max(...ys) * 1.08], [bottom, top]);
+        const [left, right, top, bottom] = [56, width - 16, 24, HEIGHT - 44];
+        const x = log ? scaleLog([axisBegin(xs) / 1.3, axisEnd(xs) * 1.3], [left, right]) : scaleLinear([0, axisEnd(xs) * 1.08], [left, right]);
+        const y = log ? scaleLog([axisBegin(ys) / 1.3, axisEnd(ys) * 1.3], [bottom, top]) : scaleLinear([0, axisEnd(ys) * 1.08], [bottom, top]);
         const tick = (v: number) => v.toLocaleString("en-US", { maximumFractionDigits: 1 });
         const few = (ticks: number[]) => log ? ticks.filter((t) => /^[125]0*$/.test(String(t))) : ticks;
         return (
           <>
             <XAxis scale={x} ticks={few(x.ticks(5))} format={tick} y={bottom} top={top} from={left} to={right} label="tok/s for each user" />
-            <YAxis scale={y} ticks={few(y.ticks(5))} format={tick} x={left} right={right} label="tok/s" />
+            <YAxis scale={y} ticks={few(y.ticks(5))} format={tick} x={left} right={right} label={perGpu ? "tok/s per GPU" : "tok/s of the machine"} />
+            {front.length > 1 ? <polyline className="frontier" points={front.map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")} /> : null}
             {run.variants.map(({ name }) => {
-              const mine = shown.filter((p) => p.variant === name).toSorted((a, b) => (parseLoad(a.load).at ?? 0) - (parseLoad(b.load).at ?? 0));
+              const mine = shown.filter((p) => p.variant === name);
               const own = look.get(name)!;
               return (
                 <g key={name}>
-                  <polyline points={mine.map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")} fill="none" stroke={own.colour} strokeWidth={1.8} strokeDasharray={own.dash} />
+                  {ladders(mine.map((p) => p.load)).map(({ unit, loads }) => (
+                    <polyline key={unit} points={loads.map((l) => mine.find((p) => p.load === l.name)!).map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")}
+                      fill="none" stroke={own.colour} strokeWidth={1.6} strokeDasharray={own.dash} />
+                  ))}
                   {mine.map((p) => {
                     const [px, py] = [x(p.x.value!), y(p.y.value!)];
-                    const what = `${name}, ${loadText(parseLoad(p.load))}: ${figureText(p.y, asMetric("output_throughput"))}; per user `
-                      + `${figureText(p.x, perSecond)}; ${p.requests} requests in ${p.blocks} blocks, ${p.failed} failed`;
+                    const { at, kind } = parseLoad(p.load);
                     return (
                       <g key={p.load}>
-                        {hasInterval(p.y) && (!log || p.y.low > 0) ? <path className="whisker" stroke={own.colour} d={`M${px},${y(p.y.low)}V${y(p.y.high)}`} /> : null}
-                        {hasInterval(p.x) && (!log || p.x.low > 0) ? <path className="whisker" stroke={own.colour} d={`M${x(p.x.low)},${py}H${x(p.x.high)}`} /> : null}
-                        {p.failed > 0 ? <Cross look={own} x={px} y={py} title={what} /> : <Mark look={own} name={name} x={px} y={py} title={what} />}
+                        <Whisker figure={p.y} scale={y} range={[bottom, top]} at={px} colour={own.colour} upright />
+                        <Whisker figure={p.x} scale={x} range={[left, right]} at={py} colour={own.colour} />
+                        {broken(p.row) ? <Cross look={own} x={px} y={py} title={what(p, percentile)} point={p.key} />
+                          : <Mark look={own} name={name} x={px} y={py} title={what(p, percentile)} hollow={p.dominated === true} point={p.key} />}
+                        {at !== null && shown.length <= NAMED ? <text className="load" x={px + 7} y={py - 7}>{kind === "r" ? `${at}/s` : at}</text> : null}
                       </g>
                     );
                   })}
@@ -122,4 +164,4 @@ function Plane({ run, points, log, title }: { run: Run; points: Point[]; log: bo
       }}
     </Chart>
   );
-}
+});
