@@ -60,6 +60,12 @@ _ALL = [
            "time between two consecutive output tokens, one value per token", 1e3),
     Metric("chunk_gap", "Chunk gap", "ms", "lower",
            "time between two consecutive chunks that carry tokens, one value per gap", 1e3),
+    Metric("prefill_throughput", "Prefill", "tok/s", "higher",
+           "prompt tokens, padding left out, over the time in which they were read; of an engine that times its own "
+           "batches", digits=0),
+    Metric("decode_throughput", "Decode", "tok/s", "higher",
+           "output tokens but the first of each answer, over the time of all decode steps; of an engine that times its "
+           "own batches", digits=0),
     Metric("e2e", "End to end", "ms", "lower",
            "time from sending a request to the arrival of its last output token", 1e3, 1),
     Metric("e2e_intended", "End to end, intended", "ms", "lower",
@@ -87,6 +93,10 @@ _ALL = [
            "resident set size of the engine's processes after the load, shared pages counted whole", 1e-6, 0),
     Metric("pss_bytes", "Proportional memory", "MB", "lower",
            "proportional set size of the engine's processes after the load, shared pages counted by share", 1e-6, 0),
+    Metric("allocated_bytes", "Model in memory", "MB", "lower",
+           "bytes of the model's own tensors as they are allocated after the load", 1e-6, 1),
+    Metric("peak_bytes", "Peak memory", "MB", "lower",
+           "the most that the engine's allocator held while batches ran; without a GPU, of the whole process", 1e-6, 1),
     Metric("kv_cache_bytes", "KV cache", "MB", "lower",
            "bytes that the engine reserved for keys and values of all slots", 1e-6, 1),
     Metric("joules_per_token", "Energy per token", "J/tok", "lower",

@@ -19,6 +19,8 @@ def computes_in(scheme: str, *, cuda: bool) -> str:
     name = scheme.lower()
     if not cuda:
         return "fp32"
+    if name.startswith("torchao-"):  # of weights alone
+        return "fp16"
     for part, kind in (("fp8", "fp8"), ("w8a8", "int8"), ("int8", "int8"), ("bf16", "bf16")):
         if part in name:
             return kind

@@ -246,6 +246,9 @@ def memory_grid(summary: Summary) -> Grid:
     """What each variant takes, each figure named for what it is."""
     columns = [VARIANT, Column("weights file", True), Column("bits/weight", True), Column("resident", True),
                Column("proportional", True), Column("KV cache", True), Column("ready in", True)]  # fmt: skip
+    own = any(row.allocated_bytes.value is not None for row in summary.memory)
+    if own:
+        columns += [Column("after load", True), Column("peak", True)]
     bits = {row.name: row.size.bits_per_weight for row in summary.variants}
     rows = [
         [
@@ -256,6 +259,7 @@ def memory_grid(summary: Summary) -> Grid:
             _value(row.pss_bytes, "pss_bytes"),
             _value(row.kv_cache_bytes, "kv_cache_bytes"),
             _value(row.ready_s, "ready_s"),
+            *([_value(row.allocated_bytes, "allocated_bytes"), _value(row.peak_bytes, "peak_bytes")] if own else []),
         ]
         for row in summary.memory
     ]

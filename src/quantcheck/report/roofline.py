@@ -101,7 +101,8 @@ def _model(index: CellIndex, name: str, artifacts: Artifacts, environment: Mappi
     engines = [cell.record["result"].get("engine", {}) for cell in index.load_cells(name)]
     engine = engines[0] if engines else {}
     ceiling = ceiling_of(
-        environment.get("ceilings"), cuda=index.experiment.engine.kind != "llama.cpp", threads=engine.get("threads"),
+        environment.get("ceilings"), cuda=index.experiment.engine.kind != "llama.cpp" and engine.get("device") != "cpu",
+        threads=engine.get("threads"),
         scheme=str(recipe.get("scheme")), working_set=weights.step,
     )
     if isinstance(ceiling, str):

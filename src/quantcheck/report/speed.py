@@ -59,8 +59,9 @@ def ratio_figure(ratio: Ratio) -> Figure:
 
 
 def speed_metrics(index: CellIndex) -> list[str]:
-    """What is compared at every load: goodput only with an SLO."""
-    return [*SPEED_METRICS, *(["goodput"] if index.experiment.slo is not None else [])]
+    """What is compared at every load: goodput only with an SLO, the phases apart where the engine times them."""
+    split = ["prefill_throughput", "decode_throughput"] if index.experiment.engine.kind == "transformers" else []
+    return [*SPEED_METRICS, *split, *(["goodput"] if index.experiment.slo is not None else [])]
 
 
 def speed_rows(index: CellIndex, variant: str) -> list[SpeedRow]:
@@ -193,6 +194,8 @@ def load_row(index: CellIndex, variant: str, load: str) -> LoadRow:
         requests += int(result["requests"])
         failed += int(result["requests"]) - int(result["outcomes"].get("ok", 0))
         ok = read.own & read.ok
+        if result.get("measured_by") == "engine":
+            ok &= read.request % int(result["batch_size"]) == 0  # the prompts of a batch share its times
         good += int(ok.sum())
         sent, first, last = read.sent[ok], read.first[ok], read.last[ok]
         gaps = read.tokens[ok] - 1
@@ -271,5 +274,7 @@ def memory_row(index: CellIndex, variant: str, recipe_bytes: int | None) -> Memo
         rss_bytes=largest("rss_bytes"),
         pss_bytes=largest("pss_bytes"),
         kv_cache_bytes=largest("kv_cache_bytes"),
+        allocated_bytes=largest("allocated_bytes"),
+        peak_bytes=largest("peak_bytes"),
         ready_s=Figure(value=float(np.median(ready))) if ready else Figure(reason=none),
     )

@@ -138,6 +138,9 @@ class MemoryRow(Row):
     rss_bytes: Figure
     pss_bytes: Figure
     kv_cache_bytes: Figure
+    allocated_bytes: Figure = Field(Figure(reason="the engine does not tell"),
+                                    description="the model's own tensors after the load")
+    peak_bytes: Figure = Field(Figure(reason="the engine does not tell"), description="the most while batches ran")
     ready_s: Figure
 
 

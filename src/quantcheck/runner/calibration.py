@@ -15,10 +15,10 @@ __all__ = ["calibration_of"]
 def calibration_of(plan: Plan, store: Store, progress: Progress) -> dict[str, Any] | None:
     """The stored calibration, or one made now at the experiment's greatest number of streams; takes some seconds.
 
-    None for the fake engine, which is what the client would be calibrated against.
+    None for the fake engine, which is what the client would be calibrated against, and for one without a client.
     """
     load = plan.experiment.load
-    if load is None or plan.experiment.engine.kind == "fake":
+    if load is None or plan.experiment.engine.kind in ("fake", "transformers"):
         return None
     points = load.points()
     streams = max(point.concurrency or OPEN_SLOTS for point in points)

@@ -12,7 +12,7 @@ from quantcheck.engines.llamacpp import default_threads
 from quantcheck.runner.plan import Plan
 from quantcheck.runner.progress import Progress
 from quantcheck.runner.serving import interpreter
-from quantcheck.spec.experiment import LlamaCppEngine
+from quantcheck.spec.experiment import LlamaCppEngine, TransformersEngine
 from quantcheck.store import Store
 from quantcheck.telemetry import ceilings
 from quantcheck.telemetry.ceilings import SCHEMA
@@ -37,6 +37,8 @@ def ceilings_of(plan: Plan, store: Store, progress: Progress, *, quiet: bool = T
     counts = {usable_threads()}
     if isinstance(engine, LlamaCppEngine):
         counts.add(engine.threads or default_threads())
+    if isinstance(engine, TransformersEngine) and engine.threads:
+        counts.add(engine.threads)
     what = {
         "schema": SCHEMA, "hardware_id": hardware_id(), "threads": sorted(counts),
         "gpus": [gpu.get("name") for gpu in gpus()] if engine.kind != "llama.cpp" else [],

@@ -10,6 +10,7 @@ from quantcheck.load.prompts import window_seed
 from quantcheck.load.sending import Limits, Sending
 from quantcheck.load.sizes import longest_request
 from quantcheck.runner.artifacts import vocabulary_size
+from quantcheck.runner.batches import measure_batches
 from quantcheck.runner.plan import LoadStep, Plan, requests_of
 from quantcheck.runner.progress import Progress
 from quantcheck.runner.reconcile import cached_tokens, server_record
@@ -35,8 +36,12 @@ def measure_block(
 ) -> None:
     """Start the engine of `step`, measure and store the windows whose subjects are in `keys`, and end the engine.
 
-    Raises `EngineError` when the engine does not start, dies or does not answer.
+    transformers, which is no server, times its own batches instead. Raises `EngineError` when the engine does not
+    start, dies or does not answer.
     """
+    if plan.experiment.engine.kind == "transformers":
+        measure_batches(plan, step, keys, artifacts, store, progress)
+        return
     load = plan.experiment.load
     assert load is not None
     artifact = artifacts[step.variant]
