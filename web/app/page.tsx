@@ -2,6 +2,8 @@
 
 import { useSyncExternalStore } from "react";
 import { type Run, parseRun } from "@/data/run";
+import { Live } from "@/live/Live";
+import { isLive } from "@/live/told";
 import { Report } from "@/parts/Report";
 
 // The run's JSON lies in the page itself, in an element that React does not own.
@@ -21,6 +23,7 @@ function stored() {
 export default function Page() {
   const found = useSyncExternalStore(() => () => {}, stored, () => null);
   if (!found) return <main className="empty">Reading the run. This page needs JavaScript.</main>;
+  if (isLive()) return <Live />;
   if (!found.run) {
     return <main className="empty">
       {found.error ? `The run in this page cannot be read: ${found.error}` : "There is no run in this page."}
