@@ -30,7 +30,8 @@ NAMED: dict[str, type[BaseModel]] = {
 """Mappings whose keys the user chooses, and what their values are."""
 PARTS: dict[str, type[BaseModel]] = {
     "variants.NAME.quantize": spec.Quantize, "load": Load, "load.arrival": Arrival, "quality": spec.Quality,
-    "quality.sampling": spec.Sampling, "policy": Policy, "policy.margin": Margin, "policy.price": Price,
+    "quality.continuations": spec.Continuations, "quality.sampling": spec.Sampling,
+    "policy": Policy, "policy.margin": Margin, "policy.price": Price,
 }
 
 MINIMAL = """\

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from quantcheck.quality.suites import ChoiceTask, Corpus, GenerationTask, Suite
+from quantcheck.quality.suites import JudgedSuite, Suite
 from quantcheck.stats.sequential import look_order, stop
 
 __all__ = ["ALPHA", "EarlyStop", "Watch", "in_look_order", "look_every"]
@@ -41,7 +41,7 @@ class EarlyStop(BaseModel):
     margins: dict[str, float]
     baseline: dict[str, dict[str, float]]
 
-    def watch(self, task: GenerationTask | ChoiceTask) -> "Watch":
+    def watch(self, task: JudgedSuite) -> "Watch":
         """A watch over one task, its items in look order."""
         right = self.baseline[task.name]
         return Watch(np.array([right[item.id] for item in task.items]), self.margins[task.name], self.tasks)
@@ -83,8 +83,8 @@ class Watch:
 
 
 def in_look_order(suite: Suite, seed: int) -> Suite:
-    """A task with its items in the order in which they are looked at; a corpus as it is."""
-    if isinstance(suite, Corpus):
+    """A task with its items in the order in which they are looked at; what is no task as it is."""
+    if not isinstance(suite, JudgedSuite):
         return suite
     order = look_order([item.id for item in suite.items], seed)
     return replace(suite, items=tuple(suite.items[place] for place in order))

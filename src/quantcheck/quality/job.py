@@ -22,10 +22,11 @@ from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.scorer import Scorer, TopScorer
 from quantcheck.errors import ModelError, QuantcheckError, StoreError
+from quantcheck.quality.continuations import continue_prompts
 from quantcheck.quality.corpus import kl_kind, score_corpus
 from quantcheck.quality.early import EarlyStop, in_look_order, look_every
 from quantcheck.quality.scorers import Server, make_room, open_scorer
-from quantcheck.quality.suites import LINE_TOKENS, Corpus, GenerationTask, Suite, load_suites
+from quantcheck.quality.suites import LINE_TOKENS, Continued, Corpus, GenerationTask, Suite, load_suites
 from quantcheck.quality.tasks import CHUNK, Drawing, Tokenizer, answer_choices, answer_generation
 from quantcheck.quality.windows import Window, windows
 from quantcheck.quality.worst import worst_in_words
@@ -113,7 +114,7 @@ class Encoded:
     @property
     def context(self) -> int:
         """Tokens that the longest sequence and its answer take."""
-        answer = 0 if isinstance(self.suite, Corpus) else LINE_TOKENS
+        answer = 0 if isinstance(self.suite, Corpus) else getattr(self.suite, "max_tokens", LINE_TOKENS)
         return max(map(len, self.sequences)) + answer
 
     @property
@@ -163,7 +164,11 @@ def score_suite(
             **hashes,
         }, scores.table()
 
-    result, arrays = _task(scorer, tokenizer, work, job, progress)
+    if isinstance(suite, Continued):
+        of = len(work.sequences)
+        result, arrays = continue_prompts(scorer, tokenizer, suite, work.sequences, lambda done: progress(done, of))
+    else:
+        result, arrays = _task(scorer, tokenizer, work, job, progress)
     return {**result, **hashes}, arrays
 
 
@@ -171,7 +176,7 @@ def _task(
     scorer: Scorer | TopScorer, tokenizer: Tokenizer, work: Encoded, job: Job, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     suite, prompts = work.suite, work.sequences
-    assert not isinstance(suite, Corpus)
+    assert not isinstance(suite, Corpus | Continued)
 
     def items_done(done: int) -> None:
         progress(done, len(prompts))

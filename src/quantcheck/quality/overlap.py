@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quantcheck.quality.suites import ChoiceTask, Corpus, Suite
+from quantcheck.quality.suites import ChoiceTask, Continued, Corpus, Suite
 from quantcheck.spec.experiment import Variant
 
 __all__ = ["Overlap", "calibration_texts", "overlap", "overlaps"]
@@ -63,6 +63,7 @@ def overlaps(calibrations: Mapping[str, str], suites: Sequence[Suite]) -> list[d
     """Every suite against every calibration text (by name), as JSON values."""
     return [
         asdict(overlap(name, text, suite)) for name, text in calibrations.items() for suite in suites
+        if not isinstance(suite, Continued)  # nothing is judged there
     ]
 
 

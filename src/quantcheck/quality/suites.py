@@ -15,9 +15,12 @@ from typing import Any
 from quantcheck import reference
 from quantcheck.errors import SpecError
 from quantcheck.quality import answers, expressions
+from quantcheck.quality.prompts import load_prompts
+from quantcheck.quality.suite import Continued
 from quantcheck.spec.experiment import Quality
 
-__all__ = ["LINE_TOKENS", "SUITES", "ChoiceTask", "Corpus", "GenerationTask", "Item", "Suite", "load_suites"]
+__all__ = ["LINE_TOKENS", "SUITES", "ChoiceTask", "Continued", "Corpus", "GenerationTask", "Item", "JudgedSuite", "Suite",
+           "load_suites"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class ChoiceTask:
     digest: str
 
 
-Suite = Corpus | GenerationTask | ChoiceTask
+Suite = Corpus | GenerationTask | ChoiceTask | Continued
+JudgedSuite = GenerationTask | ChoiceTask
 
 
 def _arithmetic(item: Item, text: str) -> bool:
@@ -95,7 +99,8 @@ def load_suites(quality: Quality) -> list[Suite]:
     Raises `SpecError` for an unknown name, a text that is missing, empty or not UTF-8.
     """
     suites = [_shipped(name, quality) for name in quality.suites]
-    return suites + [_text(name, Path(text.text), text.tokens) for name, text in quality.texts.items()]
+    suites += [_text(name, Path(text.text), text.tokens) for name, text in quality.texts.items()]
+    return suites + ([load_prompts(quality.continuations)] if quality.continuations else [])
 
 
 def _shipped(name: str, quality: Quality) -> Suite:

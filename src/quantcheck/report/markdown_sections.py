@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from quantcheck.metrics import metric
 from quantcheck.report import grids
+from quantcheck.report.asked_grids import asked_sections
 from quantcheck.report.blocks import drift_lines
 from quantcheck.report.bound import bound_words, gap_lines
 from quantcheck.report.capacity import CAPACITY_WORDS, capacity_grid
@@ -49,8 +50,9 @@ def quality(summary: Summary) -> list[str]:
             ["perplexity", "kl_divergence", "top1_agreement"]))  # fmt: skip
         if any(row.kl_top is not None for row in summary.corpora):
             parts += [bound_words(summary), bullets(gap_lines(summary))]
-    for heading, words, grid in damage_sections(summary):
-        parts += [heading, words, table(grid)]
+    for heading, words, grid in (*damage_sections(summary), *asked_sections(summary)):
+        marks, _, title = heading.partition(" ")
+        parts += [f"{marks} {escape(title)}", words, table(grid)]
     return parts
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from quantcheck.report.asked_rows import AskedRow
 from quantcheck.report.damage_rows import ChangedRow, ContinuationRow, DamageRow, WorstTokenRow
 from quantcheck.report.decision_rows import (
     Condition,
@@ -52,6 +53,7 @@ from quantcheck.report.speed_rows import (
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AskedRow",
     "BlockRow",
     "CapacityRow",
     "CellCount",
@@ -192,6 +194,7 @@ class Summary(Row):
     energy: list[EnergyRow] = Field([], description="empty where no GPU was told of, as is `gpu_memory`")
     gpu_memory: list[GpuMemoryRow] = Field([])
     predicted_memory: list[PredictedMemoryRow] = Field([])
+    asked: list[AskedRow] = Field([], description="of each pair in the experiment's `compare`")
     damage: list[DamageRow] = Field([], description="by part of a corpus, exploratory")
     worst_tokens: list[WorstTokenRow] = Field([], description="of each variant and corpus, the worst first")
     continuations: list[ContinuationRow] = Field([], description="empty where none were asked for")

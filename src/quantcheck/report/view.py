@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from quantcheck.metrics import METRICS
+from quantcheck.report.asked import asked_rows
 from quantcheck.report.blocks import block_rows
 from quantcheck.report.capacity import capacity_rows
 from quantcheck.report.cells import Cell, CellIndex, planned_cells, read_problems
@@ -115,6 +116,7 @@ def build_summary(
         decisions=decisions,
         costs=costs,
         frontiers=frontier_rows(index, variants, speed, costs, (task_floors, corpus_floors)),
+        asked=asked_rows(index, variants),
         damage=[row for name in index.variants for row in damage_rows(index, name)],
         worst_tokens=[row for name in index.variants for row in worst_token_rows(index, name)],
         continuations=continuation_rows(index),
@@ -194,11 +196,14 @@ def _settings(index: CellIndex) -> dict[str, Any]:
         for cell in list(index.load_cells(name))[:1]
     }
     hashes: dict[str, dict[str, str]] = {}
+    asked: dict[str, Any] = {}
     for subject in [*index.tasks, *index.corpora]:
         cell = index.quality(index.baseline, subject)
         if cell is not None:
             found = {k: str(v) for k, v in cell.record["result"].items() if k.endswith("_sha256")}
             hashes |= {subject: found} if found else {}
+            if "asked" in cell.record["result"]:
+                asked[subject] = cell.record["result"]["asked"]
     return {
         "seed": experiment.seed,
         "blocks": experiment.blocks,
@@ -212,6 +217,7 @@ def _settings(index: CellIndex) -> dict[str, Any]:
         "engine": experiment.engine.model_dump(mode="json", exclude={"python"}),
         "engines": engines,
         "hashes": hashes,
+        **({"asked": asked} if asked else {}),
     }
 
 

@@ -212,6 +212,8 @@ def _small(experiment: Experiment) -> Experiment:
         "quality": quality and quality.model_copy(update={
             "items": min(quality.items or PROBE_ITEMS, PROBE_ITEMS),
             "tokens": min(quality.tokens or PROBE_TOKENS, PROBE_TOKENS),
+            "continuations": quality.continuations and quality.continuations.model_copy(
+                update={"items": min(quality.continuations.items, PROBE_ITEMS)}),
             "texts": {name: text.model_copy(update={"tokens": min(text.tokens or PROBE_TOKENS, PROBE_TOKENS)})
                       for name, text in quality.texts.items()},
         }),

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from quantcheck.load.sizes import expected_tokens, workload_digest
-from quantcheck.quality.suites import Corpus, GenerationTask, Suite, load_suites
+from quantcheck.quality.suites import Continued, Corpus, GenerationTask, JudgedSuite, Suite, load_suites
 from quantcheck.runner.serving import engine_version, own_arguments, scoring_depends
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import AGAIN, Experiment
@@ -181,6 +181,8 @@ class Plan:
                         "against": self._against(artifacts)}
             if quality.divergence:
                 depends |= {"divergence": quality.divergence}
+        elif isinstance(suite, Continued):
+            depends |= {"max_tokens": suite.max_tokens}
         else:
             depends |= {"items": [item.id for item in suite.items], **self._task_depends(step, suite, artifacts)}
         return CellKey("quality", step.entry, subject, 0, content_hash(depends))
@@ -198,7 +200,7 @@ class Plan:
             depends |= {"order": seed}
         if self.stops_early(step.entry):
             # Where it ends depends on the margin, on how many tasks are judged together, and on the baseline.
-            tasks = sum(not isinstance(other, Corpus) for other in step.suites)
+            tasks = sum(isinstance(other, JudgedSuite) for other in step.suites)
             depends |= {"margin": self.experiment.policy.margin.accuracy(suite.name), "tasks": tasks,
                         "against": self._against(artifacts)}
         return depends
@@ -238,4 +240,4 @@ def _suite_tokens(suite: Suite) -> float:
     if isinstance(suite, Corpus):
         text = sum(map(len, suite.documents)) / _TOKEN_CHARACTERS
         return min(text, suite.tokens or text)
-    return float(len(suite.items) * _ITEM_TOKENS)
+    return float(len(suite.items) * (suite.max_tokens if isinstance(suite, Continued) else _ITEM_TOKENS))

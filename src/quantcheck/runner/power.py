@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantcheck.quality.suites import Corpus
+from quantcheck.quality.suites import Corpus, JudgedSuite
 from quantcheck.runner.pilot import Pilot, Scatter
 from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.stats import items_for_noninferiority, minimum_detectable_difference
@@ -77,7 +77,7 @@ class Power:
 def power_of(plan: Plan, pilot: Pilot) -> Power:
     """What `plan` can show, by what `pilot` knows."""
     suites = next((step.suites for step in plan.steps if isinstance(step, QualityStep)), ())
-    tasks = {suite.name: len(suite.items) for suite in suites if not isinstance(suite, Corpus)}
+    tasks = {suite.name: len(suite.items) for suite in suites if isinstance(suite, JudgedSuite)}
     corpora = [suite for suite in suites if isinstance(suite, Corpus)]
     load = plan.experiment.load
     loads = [point.subject for point in load.points()] if load and len(plan.experiment.variants) > 1 else []

@@ -21,7 +21,7 @@ from quantcheck.quality.corpus import is_kept
 from quantcheck.quality.early import EarlyStop
 from quantcheck.quality.job import Job
 from quantcheck.quality.scorers import Server
-from quantcheck.quality.suites import Corpus
+from quantcheck.quality.suites import Corpus, JudgedSuite
 from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.runner.progress import Progress
 from quantcheck.runner.serving import scored_at_once, scored_tokens, scoring_engine
@@ -183,7 +183,7 @@ def _early(
         return None
     margin = plan.experiment.policy.margin
     baseline = plan.baseline_step
-    tasks = [suite.name for suite in step.suites if not isinstance(suite, Corpus)]
+    tasks = [suite.name for suite in step.suites if isinstance(suite, JudgedSuite)]
     asked = [name for name in tasks if name in subjects]
     return EarlyStop(
         tasks=len(tasks),

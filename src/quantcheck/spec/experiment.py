@@ -11,12 +11,13 @@ from quantcheck.spec.engines import Engine, FakeEngine, LlamaCppEngine, Transfor
 from quantcheck.spec.load import SLO, Load
 from quantcheck.spec.part import Name, Part
 from quantcheck.spec.policy import Policy
-from quantcheck.spec.quality import Quality, Sampling, TextSuite
+from quantcheck.spec.quality import Continuations, Quality, Sampling, TextSuite
 from quantcheck.spec.variant import Calibration, Quantize, Variant
 
 __all__ = [
     "AGAIN",
     "Calibration",
+    "Continuations",
     "Engine",
     "Experiment",
     "FakeEngine",
@@ -47,6 +48,8 @@ class Experiment(Part):
     engine: Engine = LlamaCppEngine()
     load: Load | None = None
     quality: Quality | None = None
+    compare: list[tuple[Name, Name]] = Field(
+        [], description="further comparisons: pairs of variants, the second against the first")
     policy: Policy = Policy()
     blocks: int = Field(5, ge=1, le=100, description="engine starts per variant; the unit of speed statistics")
     noise_floor: bool = Field(True, description="measure the baseline against itself")
@@ -67,6 +70,10 @@ class Experiment(Part):
                              "give top-k")
         for name, variant in self.variants.items():
             self._fits(name, variant)
+        for pair in self.compare:
+            if pair[0] == pair[1] or not set(pair) <= set(self.variants):
+                raise ValueError(f"compare: [{', '.join(pair)}] are not two of the variants "
+                                 f"({', '.join(self.variants)})")
         self._batches_fit()
         self._weights_fit()
         self._policy_fits()
