@@ -159,7 +159,7 @@ def test_a_task_that_fetches_code_is_not_answered() -> None:
     """Slow: a name that is not read from plain files is looked up among all of lm-eval's."""
     result = one(Scripted([]), "humaneval_instruct", None)
     assert result.why_not
-    assert result.why_not.startswith("humaneval_instruct: it is judged by code that it fetches from the hub (code_eval")
+    assert result.why_not.startswith("it is judged by code that it fetches from the hub (code_eval")
 
 
 @pytest.mark.slow

@@ -31,7 +31,13 @@ def command(experiment: str | None, out: Path | None, quiet: bool) -> None:
     if not quiet:
         click.echo(render(outcome.summary, sys.stdout), nl=False)
         click.echo(f"\nreport: {folder / 'report.html'}, {folder / 'comparison.md'}   data: {folder / 'summary.json'}")
+    tasks: dict[str, str] = {}
     for problem in outcome.problems:
-        click.echo(f"quantcheck: {problem['variant']} was not measured whole: {problem['reason']}", err=True)
+        if "subject" in problem:  # what a machine cannot answer it cannot answer for any variant
+            tasks[problem["subject"]] = problem["reason"]
+        else:
+            click.echo(f"quantcheck: {problem['variant']} was not measured whole: {problem['reason']}", err=True)
+    for subject, reason in tasks.items():
+        click.echo(f"quantcheck: {subject} was not measured: {reason}", err=True)
     if outcome.problems:
         sys.exit(1)

@@ -102,7 +102,7 @@ class LlamaCppScorer:
             return np.split(rows, np.cumsum([len(sequence) for sequence in group])[:-1])
 
         groups = fill(((sequence, len(sequence), 1) for sequence in sequences), self.batch_tokens, self.sequences)
-        for arrays in self._pack_pool().run(score, groups):
+        for arrays in self._pack_pool(max(map(len, sequences), default=0)).run(score, groups):
             yield from arrays
 
     def loglikelihoods(self, pairs: Sequence[tuple[IntArray, IntArray]]) -> list[LogLikelihood]:
@@ -124,7 +124,7 @@ class LlamaCppScorer:
             self.batch_tokens,
             self.sequences,
         )
-        for results in self._pack_pool().run(score, jobs):
+        for results in self._pack_pool(_longest(pairs)).run(score, jobs):
             for place, result in results:
                 found[place] = result
         return [result for result in found if result is not None]
@@ -192,18 +192,26 @@ class LlamaCppScorer:
             group = groups.setdefault(key, Branches(context, [], []))
             group.continuations.append(continuation)
             group.places.append(place)
-        room = max(self.batch_tokens, self.context)
+        room = self._pack_room(_longest(pairs))
         for group in groups.values():
             branches = zip(group.continuations, group.places, strict=True)
             items = ((branch, len(branch[0]) - 1, 1) for branch in branches)
             for part in fill(items, room - len(group.context), self.sequences):
                 yield Branches(group.context, [branch[0] for branch in part], [branch[1] for branch in part])
 
-    def _pack_pool(self) -> ContextPool:
-        """Contexts with one cache for all sequences of a pack."""
+    def _pack_pool(self, length: int) -> ContextPool:
+        """Contexts with one cache for all sequences of a pack, the longest of `length` tokens."""
+        room = self._pack_room(length)
+        if self._packed is not None and self._packed.contexts[0].length < room:
+            self._packed.close()
+            self._packed = None
         if self._packed is None:
-            self._packed = self._pool(max(self.context, self.batch_tokens), self.sequences, unified=True)
+            self._packed = self._pool(room, self.sequences, unified=True)
         return self._packed
+
+    def _pack_room(self, length: int) -> int:
+        """Tokens that a pack may hold: caches are no larger than what is scored needs."""
+        return max(self.batch_tokens, -(-length // 256) * 256)
 
     def _stream_pool(self, length: int) -> ContextPool:
         """Contexts with a cache for each sequence, of at least `length` tokens."""
@@ -238,6 +246,10 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _longest(pairs: Sequence[tuple[IntArray, IntArray]]) -> int:
+    return max((len(context) + len(continuation) for context, continuation in pairs), default=0)
 
 
 def _read_branches(groups: Sequence[Branches], rows: FloatArray) -> list[tuple[int, LogLikelihood]]:

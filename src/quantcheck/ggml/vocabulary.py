@@ -33,13 +33,16 @@ def _declared() -> ctypes.CDLL:
 class Vocabulary:
     """The tokenizer of an open `Model`; it must not outlive it."""
 
+    parses_special = False
+    """Whether special tokens that are written in a text are those tokens, and not plain text."""
+
     def __init__(self, model: Model) -> None:
         self._library = _declared()
         self._vocab = self._library.llama_model_get_vocab(model.handle)
         self._size: int = self._library.llama_vocab_n_tokens(self._vocab)
 
     def encode(self, text: str, *, bos: bool) -> IntArray:
-        """Token ids (int32) of `text`; special tokens written in the text are plain text.
+        """Token ids (int32) of `text`.
 
         `bos`: put the BOS token first if the model's tokenizer does so. Raises `ModelError` when the text cannot be
         encoded.
@@ -47,7 +50,8 @@ class Vocabulary:
         raw = text.encode("utf-8")
         room = len(raw) + 8
         tokens = (ctypes.c_int32 * room)()
-        count: int = self._library.llama_tokenize(self._vocab, raw, len(raw), tokens, room, False, False)
+        count: int = self._library.llama_tokenize(self._vocab, raw, len(raw), tokens, room, False,
+                                                 self.parses_special)
         if count < 0:
             raise ModelError(f"the model's tokenizer cannot encode {text[:40]!r}; its vocabulary is incomplete")
         ids = np.array(tokens[:count], dtype=np.int32)
@@ -67,11 +71,11 @@ class Vocabulary:
             if self._library.llama_vocab_is_eog(self._vocab, token) or self.piece(token).startswith(b"\n")
         )
 
-    def piece(self, token: int) -> bytes:
-        """The bytes that `token` stands for; none for a special token."""
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes that `token` stands for; of a special token only where they are asked for."""
         length, room = -64, 0
         while length < 0:  # llama.cpp answers with the room it needs, negated
             room = -length
             buffer = ctypes.create_string_buffer(room)
-            length = self._library.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+            length = self._library.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
         return buffer.raw[:length]

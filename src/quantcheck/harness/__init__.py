@@ -3,7 +3,13 @@
 Needs the extra `quantcheck[eval]`; importing this package does not.
 """
 
-from quantcheck.harness.run import Record, TaskResult, answer
-from quantcheck.harness.tokens import FolderTokens
+from quantcheck.harness.definitions import NAMED
+from quantcheck.harness.library import VERSION, why_missing
+from quantcheck.harness.questions import Question, Questions, questions
+from quantcheck.harness.run import Record, Rounds, TaskResult, answer
+from quantcheck.harness.tokens import FolderTokens, HarnessTokenizer
 
-__all__ = ["FolderTokens", "Record", "TaskResult", "answer"]
+__all__ = [
+    "NAMED", "VERSION", "FolderTokens", "HarnessTokenizer", "Question", "Questions", "Record", "Rounds", "TaskResult",
+    "answer", "questions", "why_missing",
+]  # fmt: skip

@@ -9,10 +9,19 @@ from typing import Any
 
 from quantcheck.errors import EngineUnavailable
 
-__all__ = ["VERSION", "need", "no_fetched_code"]
+__all__ = ["VERSION", "need", "no_fetched_code", "why_missing"]
 
 VERSION = "0.4.13"
 INSTALL = "pip install 'quantcheck[eval]'"
+
+
+def why_missing() -> str | None:
+    """Why lm-eval cannot be used here, and what to do; None when it can. Imports nothing."""
+    try:
+        found = importlib.metadata.version("lm_eval")
+    except importlib.metadata.PackageNotFoundError:
+        return f"named tasks need lm-eval {VERSION}, which is not installed: {INSTALL}"
+    return None if found == VERSION else f"named tasks need lm-eval {VERSION}, and {found} is installed: {INSTALL}"
 
 
 def need() -> None:
@@ -22,12 +31,8 @@ def need() -> None:
     """
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    try:
-        found = importlib.metadata.version("lm_eval")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise EngineUnavailable(f"named tasks need lm-eval {VERSION}, which is not installed: {INSTALL}") from error
-    if found != VERSION:
-        raise EngineUnavailable(f"named tasks need lm-eval {VERSION}, and {found} is installed: {INSTALL}")
+    if why := why_missing():
+        raise EngineUnavailable(why)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 

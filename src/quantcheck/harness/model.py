@@ -4,7 +4,7 @@ Which function of lm-eval 0.4.13 each step follows is said where it is done. Imp
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from lm_eval.api.instance import Instance
@@ -15,8 +15,9 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from quantcheck.engines.scorer import Answerer, IntArray
 from quantcheck.errors import ModelError, SpecError
 from quantcheck.harness.chat import render
+from quantcheck.harness.tokens import HarnessTokenizer
 
-__all__ = ["AnswererModel", "Tokenizer", "wanted"]
+__all__ = ["AnswererModel", "wanted"]
 
 CHUNK = 512
 """Requests given to the engine at once, and so between two words of progress."""
@@ -24,34 +25,6 @@ FIRST_ROUND, GROWTH = 32, 4
 """Tokens written before the first look for a stop string, and how much further each next look is."""
 DEFAULT_MAX_TOKENS = 256
 """`HFLM.max_gen_toks`."""
-
-
-class Tokenizer(Protocol):
-    """The model's tokenizer; special tokens written in a text are read as such.
-
-    `eot` ends a text, `prefix` stands before a text without context, at each of `ends` generation is over.
-    """
-
-    @property
-    def eot(self) -> int: ...
-
-    @property
-    def prefix(self) -> int: ...
-
-    @property
-    def ends(self) -> frozenset[int]: ...
-
-    def encode(self, text: str, *, bos: bool) -> IntArray:
-        """Token ids of `text`, after the model's BOS token where `bos` and the tokenizer puts it there."""
-        ...
-
-    def decode(self, tokens: IntArray) -> str:
-        """The text of `tokens` without special tokens."""
-        ...
-
-    def spelling(self, token: int) -> str:
-        """How a special token is written in a text."""
-        ...
 
 
 class AnswererModel(TemplateLM):  # type: ignore[misc]
@@ -64,7 +37,7 @@ class AnswererModel(TemplateLM):  # type: ignore[misc]
     """
 
     def __init__(
-        self, answerer: Answerer, tokenizer: Tokenizer, max_length: int, chat_template: str | None = None,
+        self, answerer: Answerer, tokenizer: HarnessTokenizer, max_length: int, chat_template: str | None = None,
         progress: Callable[[int, int], None] = lambda _done, _of: None,
     ) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ import numpy as np
 from quantcheck.harness.code import passed
 from quantcheck.harness.definitions import Part
 
-__all__ = ["Record", "records_of"]
+__all__ = ["Record", "record_id", "records_of"]
 
 Sample = Mapping[str, Any]
 
@@ -34,6 +34,11 @@ class Record:
     answer: str
     logprobs: tuple[float, ...]
     scores: Mapping[str, float]
+
+
+def record_id(part: Part, number: int) -> str:
+    """The id of a document of `part` by its number there."""
+    return f"{part.group}/{number}" if part.group else str(number)
 
 
 def records_of(part: Part, samples: Sequence[Sample], metric: str | None, code: str | None) -> list[Record]:
@@ -65,7 +70,7 @@ def _record(part: Part, filtered: Sequence[Sample], metric: str | None, verdict:
     answer, logprobs = _answer(chosen, part.task.OUTPUT_TYPE)
     first = filtered[0]
     return Record(
-        id=f"{part.group}/{first['doc_id']}" if part.group else str(first["doc_id"]), group=part.group,
+        id=record_id(part, first["doc_id"]), group=part.group,
         doc_hash=first["doc_hash"], prompt_hash=first["prompt_hash"], target_hash=first["target_hash"],
         right=None if metric is None else scores[metric], answer=answer, logprobs=logprobs, scores=scores)
 

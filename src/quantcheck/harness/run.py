@@ -7,23 +7,40 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from quantcheck.engines.scorer import Answerer
 from quantcheck.errors import EngineUnavailable
 from quantcheck.harness.definitions import NAMED, Named, Part, build
 from quantcheck.harness.library import need
 from quantcheck.harness.load import load
-from quantcheck.harness.records import Record, records_of
+from quantcheck.harness.questions import spread
+from quantcheck.harness.records import Record, record_id, records_of
+from quantcheck.harness.tokens import HarnessTokenizer
 from quantcheck.sandbox import why_no_sandbox
 
-if TYPE_CHECKING:
-    from quantcheck.harness.model import Tokenizer  # which needs lm-eval
-
-__all__ = ["Record", "TaskResult", "answer", "answer_with"]
+__all__ = ["Record", "Rounds", "TaskResult", "answer", "answer_with"]
 
 FEWSHOT_SEED = 1234
 """lm-eval's own default for which examples are drawn."""
+
+
+class Rounds(Protocol):
+    """Lets a task be answered `size` items at a time, until what is answered is enough.
+
+    Examples in the prompts are drawn anew in each round: two models' prompts agree when their rounds do.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    def order(self, ids: Sequence[str]) -> Sequence[int]:
+        """The places of the items `ids` in the order in which they are to be asked."""
+        ...
+
+    def enough(self, right: Sequence[float | None]) -> bool:
+        """Told what is right of each item of a round, in order; True ends the task there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +68,18 @@ class TaskResult:
 
 
 def answer(
-    answerer: Answerer, tokenizer: "Tokenizer", names: Sequence[str], *, context: int, data: Path | None = None,
+    answerer: Answerer, tokenizer: HarnessTokenizer, names: Sequence[str], *, context: int, data: Path | None = None,
     limit: int | None = None, fewshot: int | None = None, chat_template: str | None = None, seed: int = FEWSHOT_SEED,
-    progress: Callable[[str, int, int], None] = lambda _name, _done, _of: None,
+    rounds: Rounds | None = None, progress: Callable[[str, int, int], None] = lambda _name, _done, _of: None,
 ) -> Iterator[TaskResult]:
     """The results of the tasks `names`, one after the other, greedily.
 
-    `tokenizer`: as `harness.model.Tokenizer`. `context`: tokens that the model sees at most. `data`: the folder of
+    `context`: tokens that the model sees at most. `data`: the folder of
     plain files for the tasks in `NAMED`; without it, and for other names, lm-eval's own data sets are asked for. A name
     that ends in `.yaml` is the user's own definition. `limit`: items of a task, spread over its subjects. `fewshot`:
     examples in a prompt, None: the task's own number. `chat_template`: the text of one. `seed`: of the draw of
-    examples. `progress` is told name, requests done and requests in all.
+    examples. `rounds`: what may end a task before all is answered. `progress` is told name, requests done and requests
+    in all.
 
     A task that cannot be answered on this machine gives `why_not`. Raises `EngineUnavailable` without lm-eval,
     `SpecError` for names or data that are wrong, and what the engine raises.
@@ -75,12 +93,12 @@ def answer(
 
         model = AnswererModel(answerer, tokenizer, context, chat_template, tell)
         yield answer_with(model, name, data=data, limit=limit, fewshot=fewshot, seed=seed,
-                          chat=chat_template is not None)
+                          chat=chat_template is not None, rounds=rounds)
 
 
 def answer_with(
     model: Any, name: str, *, data: Path | None = None, limit: int | None = None, fewshot: int | None = None,
-    seed: int = FEWSHOT_SEED, chat: bool = False,
+    seed: int = FEWSHOT_SEED, chat: bool = False, rounds: Rounds | None = None,
 ) -> TaskResult:
     """One task's result with any model of lm-eval (an `lm_eval.api.model.LM`), else as `answer`."""
     need()
@@ -90,12 +108,12 @@ def answer_with(
     try:
         parts = build(name, data, fewshot) if named and data is not None else load(name, fewshot)
     except EngineUnavailable as error:
-        return TaskResult(name, why_not=str(error))
+        return TaskResult(name, why_not=str(error).removeprefix(f"{name}: "))
     tokens = max(_tokens_to_write(part) for part in parts)
     if tokens >= model.max_length:
         return TaskResult(name, why_not=f"answers of up to {tokens} tokens do not fit the context of "
                           f"{model.max_length}; it takes a model with a longer one")
-    return _evaluated(model, name, named, parts, limit, chat, seed)
+    return _evaluated(model, name, named, parts, limit, chat, seed, rounds)
 
 
 def _tokens_to_write(part: Part) -> int:
@@ -105,24 +123,22 @@ def _tokens_to_write(part: Part) -> int:
 
 
 def _evaluated(
-    model: Any, name: str, named: Named | None, parts: Sequence[Part], limit: int | None, chat: bool, seed: int
+    model: Any, name: str, named: Named | None, parts: Sequence[Part], limit: int | None, chat: bool, seed: int,
+    rounds: Rounds | None,
 ) -> TaskResult:
-    from lm_eval.evaluator import evaluate
-
-    takes = _spread([len(part.task.eval_docs) for part in parts], limit)
-    asked = {part.task.config.task: (part, take) for part, take in zip(parts, takes, strict=True) if take}
-    for part, _ in asked.values():
-        part.task.set_fewshot_seed(seed)
-    with contextlib.redirect_stdout(io.StringIO()):  # lm-eval prints
-        found = evaluate(
-            model, {"tasks": {key: part.task for key, (part, _) in asked.items()}, "groups": {}, "group_map": {}},
-            samples={key: range(take) for key, (_, take) in asked.items()},
-            bootstrap_iters=0, log_samples=True, apply_chat_template=chat,
-        )
     code = named.dataset if named and named.judge == "sandbox" else None
     metric = None if named is None else named.metric if code else f"{named.metric},{named.filter}"
-    records = [record for key, (part, _) in asked.items()
-               for record in records_of(part, found["samples"][key], metric, code)]
+    takes = spread([len(part.task.eval_docs) for part in parts], limit)
+    places = [(part, number) for part, take in zip(parts, takes, strict=True) for number in range(take)]
+    order = list(rounds.order([record_id(part, number) for part, number in places]) if rounds else range(len(places)))
+    size = rounds.size if rounds else len(places)
+    records: list[Record] = []
+    for start in range(0, len(order), size):
+        asked = [places[place] for place in order[start : start + size]]
+        found = _asked(model, asked, metric, code, chat=chat, seed=seed + start // size)
+        records += found
+        if rounds and rounds.enough([record.right for record in found]):
+            break
     first = parts[0]
     return TaskResult(
         name, metric or next(iter(records[0].scores), ""), str(first.task.VERSION),
@@ -130,15 +146,26 @@ def _evaluated(
         first.shots, first.shots_from, tuple(records))
 
 
-def _spread(sizes: Sequence[int], limit: int | None) -> list[int]:
-    """How many items to take of each part: as many of one as of another, as far as they have them."""
-    if limit is None:
-        return list(sizes)
-    takes = [0] * len(sizes)
-    left = min(limit, sum(sizes))
-    while left:
-        for place, size in enumerate(sizes):
-            if left and takes[place] < size:
-                takes[place] += 1
-                left -= 1
-    return takes
+def _asked(
+    model: Any, places: Sequence[tuple[Part, int]], metric: str | None, code: str | None, *, chat: bool, seed: int
+) -> list[Record]:
+    """The records of some documents (part and number), in their order."""
+    from lm_eval.evaluator import evaluate
+
+    numbers: dict[str, list[int]] = {}
+    parts: dict[str, Part] = {}
+    for part, number in places:
+        key = part.task.config.task
+        parts[key] = part
+        numbers.setdefault(key, []).append(number)
+    for part in parts.values():
+        part.task.set_fewshot_seed(seed)
+    with contextlib.redirect_stdout(io.StringIO()):  # lm-eval prints
+        found = evaluate(
+            model, {"tasks": {key: part.task for key, part in parts.items()}, "groups": {}, "group_map": {}},
+            samples={key: sorted(chosen) for key, chosen in numbers.items()},  # it takes them in this order
+            bootstrap_iters=0, log_samples=True, apply_chat_template=chat,
+        )
+    records = {record.id: record for key, part in parts.items()
+               for record in records_of(part, found["samples"][key], metric, code)}
+    return [records[record_id(part, number)] for part, number in places]

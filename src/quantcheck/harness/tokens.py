@@ -6,12 +6,41 @@ write them, and lm-eval's `hf` model reads them.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from quantcheck.engines.folder_tokenizer import FolderTokenizer
+from quantcheck.engines.scorer import IntArray
 from quantcheck.errors import ModelError
 
-__all__ = ["FolderTokens"]
+__all__ = ["FolderTokens", "HarnessTokenizer"]
+
+
+class HarnessTokenizer(Protocol):
+    """A model's tokenizer as lm-eval asks with it; special tokens written in a text are read as such.
+
+    `eot` ends a text, `prefix` stands before a text without context, at each of `ends` generation is over.
+    """
+
+    @property
+    def eot(self) -> int: ...
+
+    @property
+    def prefix(self) -> int: ...
+
+    @property
+    def ends(self) -> frozenset[int]: ...
+
+    def encode(self, text: str, *, bos: bool) -> IntArray:
+        """Token ids of `text`, after the model's BOS token where `bos` and the tokenizer puts it there."""
+        ...
+
+    def decode(self, tokens: IntArray) -> str:
+        """The text of `tokens` without special tokens."""
+        ...
+
+    def spelling(self, token: int) -> str:
+        """How a special token is written in a text."""
+        ...
 
 
 class FolderTokens(FolderTokenizer):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from quantcheck.quality.suites import JudgedSuite, Suite
+from quantcheck.quality.suite import JudgedSuite, Suite
 from quantcheck.stats.sequential import look_order, stop
 
 __all__ = ["ALPHA", "EarlyStop", "Watch", "in_look_order", "look_every"]

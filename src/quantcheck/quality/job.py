@@ -2,15 +2,16 @@
 
 Run as `python -m quantcheck.quality.job FOLDER`. FOLDER/job.json says what to do (`Job`). While it runs it appends
 one JSON object a line to FOLDER/events.jsonl: `{"suite", "done", "of"}` for progress, `{"suite", "result"}` when a
-suite is finished and its arrays are in FOLDER/NUMBER.npz, `{"error", "message"}` when it cannot go on. A crash of the
-engine's native code ends this process and nothing else.
+suite is finished and its arrays are in FOLDER/NUMBER.npz (its place among the suites), `{"suite", "why_not"}` when
+this machine cannot answer it, `{"error", "message"}` when it cannot go on; `{"engine"}` says what a worker of
+transformers is, `{"alive"}` that it is at work. A crash of the engine's native code ends this process and nothing else.
 """
 
 import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,13 +21,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from quantcheck.engines.hf.scorer import TransformersScorer
 from quantcheck.engines.scorer import Scorer, TopScorer
 from quantcheck.errors import ModelError, QuantcheckError, StoreError
 from quantcheck.quality.continuations import continue_prompts
 from quantcheck.quality.corpus import kl_kind, score_corpus
 from quantcheck.quality.early import EarlyStop, in_look_order, look_every
-from quantcheck.quality.scorers import Server, make_room, open_scorer
-from quantcheck.quality.suites import LINE_TOKENS, Continued, Corpus, GenerationTask, Suite, load_suites
+from quantcheck.quality.named import TASK_CONTEXT, Looks, NotAnswered, answer_named
+from quantcheck.quality.scorers import Held, Server, make_room, open_scorer, task_room, task_tokenizer
+from quantcheck.quality.suites import (
+    LINE_TOKENS,
+    ChoiceTask,
+    Continued,
+    Corpus,
+    GenerationTask,
+    NamedTask,
+    OwnSuite,
+    Suite,
+    load_suites,
+)
 from quantcheck.quality.tasks import CHUNK, Drawing, Tokenizer, answer_choices, answer_generation
 from quantcheck.quality.windows import Window, windows
 from quantcheck.quality.worst import worst_in_words
@@ -36,11 +49,14 @@ __all__ = ["Encoded", "Job", "encode", "main", "score_suite"]
 
 IntArray = NDArray[np.integer[Any]]
 
+ALIVE_S = 20.0
+
 
 class Job(BaseModel):
     """What one scoring process does; `suites` are names out of `quality`.
 
-    `model`: a GGUF file, scored in this process; with `server` the Hugging Face folder that is served there.
+    `model`: a GGUF file, scored in this process; with `server` the Hugging Face folder that is served there, with
+    `held` the one that transformers loads.
     `logits`: corpus name to the file of the baseline's logits (of a server's likeliest tokens), which the `role`
     baseline writes and a variant reads. `threads` and `batch_tokens` are llama.cpp's; `threads` also says how
     many answers lie between two looks of `early`.
@@ -61,6 +77,7 @@ class Job(BaseModel):
     seed: int = 0
     early: EarlyStop | None = None
     server: Server | None = None
+    held: Held | None = None
 
     @property
     def in_look_order(self) -> bool:
@@ -79,15 +96,19 @@ def main(folder: Path) -> int:
         try:
             suites = {suite.name: in_look_order(suite, job.seed) if job.in_look_order else suite
                       for suite in load_suites(job.quality)}
-            opened = open_scorer(job.model, job.server, threads=job.threads, batch_tokens=job.batch_tokens)
+            opened = open_scorer(job.model, job.server, threads=job.threads, batch_tokens=job.batch_tokens,
+                                 held=job.held, alive=_every(ALIVE_S, partial(tell, alive=True)))
             with opened as (scorer, tokenizer):
-                work = [encode(suites[name], tokenizer, job.quality) for name in job.suites]
-                make_room(scorer, max(item.context for item in work), f"lower quality.context ({job.quality.context}), "
-                          "or leave out suites with longer prompts")
-                for number, item in enumerate(work):
+                if isinstance(scorer, TransformersScorer):
+                    tell(engine=scorer.describe())
+                answer = _answerer(job, scorer, tokenizer, [suites[name] for name in job.suites])
+                for number, name in enumerate(job.suites):
                     started = time.monotonic()
-                    name = item.suite.name
-                    result, arrays = score_suite(scorer, tokenizer, item, job, partial(_progress, tell, name))
+                    try:
+                        result, arrays = answer(name, partial(_progress, tell, name))
+                    except NotAnswered as why:
+                        tell(suite=name, why_not=str(why))
+                        continue
                     np.savez(folder / f"{number}.npz", allow_pickle=False, **arrays)
                     tell(suite=name, result={**result, "seconds": time.monotonic() - started})
         except QuantcheckError as error:
@@ -99,6 +120,51 @@ def main(folder: Path) -> int:
     return 0
 
 
+def _every(seconds: float, do: Callable[[], None]) -> Callable[[], None]:
+    """A function that does it, but not more often than every so many seconds."""
+    last = time.monotonic()
+
+    def maybe() -> None:
+        nonlocal last
+        if time.monotonic() - last > seconds:
+            last = time.monotonic()
+            do()
+
+    return maybe
+
+
+Scored = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+"""The result of one suite as stored in a cell, and the arrays of its raw table."""
+
+
+def _answerer(
+    job: Job, scorer: Scorer | TopScorer, tokenizer: Tokenizer, suites: Sequence[Suite]
+) -> Callable[[str, Callable[[int, int], None]], Scored]:
+    """What answers each of `suites` by its name; the scorer has room for all of them then."""
+    named = {suite.name: suite for suite in suites if isinstance(suite, NamedTask)}
+    own = {suite.name: encode(suite, tokenizer, job.quality) for suite in suites if not isinstance(suite, NamedTask)}
+    room = task_room(scorer, job.server, TASK_CONTEXT) if named else 0
+    make_room(scorer, max(room, *(item.context for item in own.values()), 0),
+              f"lower quality.context ({job.quality.context}), or leave out suites with longer prompts")
+    words = task_tokenizer(scorer, job.model) if named else None
+
+    def answer(name: str, progress: Callable[[int, int], None]) -> Scored:
+        if name in own:
+            return score_suite(scorer, tokenizer, own[name], job, progress)
+        assert words is not None
+        return answer_named(scorer, words, named[name], job.quality, room, progress, _looks(job, named[name]))
+
+    return answer
+
+
+def _looks(job: Job, task: NamedTask) -> Looks | None:
+    """The rounds of a task that may end early; the baseline's, which never does, are the same."""
+    if not job.in_look_order or not task.items:
+        return None
+    watched = job.early is not None and task.name in job.early.baseline
+    return Looks(look_every(job.threads), job.seed, job.early.watch(task) if job.early and watched else None)
+
+
 def _progress(tell: Callable[..., None], suite: str, done: int, of: int) -> None:
     tell(suite=suite, done=done, of=of)
 
@@ -107,7 +173,7 @@ def _progress(tell: Callable[..., None], suite: str, done: int, of: int) -> None
 class Encoded:
     """A suite as token ids: the prompts of a task, or the windows of a corpus."""
 
-    suite: Suite
+    suite: OwnSuite
     sequences: list[IntArray]
     windows: list[Window]
 
@@ -127,7 +193,7 @@ class Encoded:
         return digest.hexdigest()
 
 
-def encode(suite: Suite, tokenizer: Tokenizer, quality: Quality) -> Encoded:
+def encode(suite: OwnSuite, tokenizer: Tokenizer, quality: Quality) -> Encoded:
     """The token ids of `suite`; raises `ModelError` when its texts are too short to score."""
     if not isinstance(suite, Corpus):
         return Encoded(suite, [tokenizer.encode(item.prompt, bos=True) for item in suite.items], [])
@@ -168,16 +234,14 @@ def score_suite(
         of = len(work.sequences)
         result, arrays = continue_prompts(scorer, tokenizer, suite, work.sequences, lambda done: progress(done, of))
     else:
-        result, arrays = _task(scorer, tokenizer, work, job, progress)
+        result, arrays = _task(scorer, tokenizer, suite, work.sequences, job, progress)
     return {**result, **hashes}, arrays
 
 
 def _task(
-    scorer: Scorer | TopScorer, tokenizer: Tokenizer, work: Encoded, job: Job, progress: Callable[[int, int], None]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    suite, prompts = work.suite, work.sequences
-    assert not isinstance(suite, Corpus | Continued)
-
+    scorer: Scorer | TopScorer, tokenizer: Tokenizer, suite: GenerationTask | ChoiceTask,
+    prompts: Sequence[IntArray], job: Job, progress: Callable[[int, int], None],
+) -> Scored:
     def items_done(done: int) -> None:
         progress(done, len(prompts))
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quantcheck.quality.suites import ChoiceTask, Continued, Corpus, Suite
+from quantcheck.quality.suite import ChoiceTask, Continued, Corpus, Suite
 from quantcheck.spec.experiment import Variant
 
 __all__ = ["Overlap", "calibration_texts", "overlap", "overlaps"]

@@ -1,17 +1,28 @@
-"""Opens what answers a scoring job: llama.cpp in this process, or a server that the runner started for it."""
+"""Opens what answers a scoring job: llama.cpp in this process, a server that was started for it, or transformers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.base import Endpoint
+from quantcheck.engines.hf.process import Loaded
+from quantcheck.engines.hf.scorer import TransformersScorer
 from quantcheck.engines.scorer import Scorer, TopScorer
 from quantcheck.errors import SpecError
+from quantcheck.harness import FolderTokens, HarnessTokenizer
 from quantcheck.quality.tasks import Tokenizer
 
-__all__ = ["Server", "make_room", "open_scorer"]
+__all__ = ["Held", "Server", "TaskTokenizer", "make_room", "open_scorer", "task_room", "task_tokenizer"]
+
+
+class TaskTokenizer(HarnessTokenizer, Protocol):
+    """The tokenizer that named tasks are asked with, and the model's own chat template."""
+
+    @property
+    def chat_template(self) -> str | None: ...
 
 
 class Server(BaseModel):
@@ -30,13 +41,26 @@ class Server(BaseModel):
     log: Path
 
 
+class Held(BaseModel):
+    """How transformers loads a job's model in a worker of its own, `batch_size` sequences at once; `log`: the worker's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loaded: Loaded
+    batch_size: int
+    log: Path
+
+
 @contextmanager
 def open_scorer(
-    model: Path, server: Server | None, *, threads: int, batch_tokens: int
+    model: Path, server: Server | None, *, threads: int, batch_tokens: int, held: Held | None = None,
+    alive: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Scorer | TopScorer, Tokenizer]]:
     """The scorer of `model` and the model's own tokenizer.
 
-    `model`: a GGUF file, or with a `server` the Hugging Face folder that it serves. Raises what the two raise.
+    `model`: a GGUF file, or with a `server` or `held` the Hugging Face folder that is served or loaded. `alive` is
+    called while a worker is waited for. Raises what the three raise.
     """
     # Imported here: a process that asks a server does not load the native library, and the other way round.
     if server is not None:
@@ -50,6 +74,14 @@ def open_scorer(
         ) as served:  # fmt: skip
             yield served, tokenizer
         return
+    if held is not None:
+        from quantcheck.engines.folder_tokenizer import FolderTokenizer
+
+        tokenizer = FolderTokenizer(model)
+        with TransformersScorer(held.loaded, log=held.log, batch_size=held.batch_size, batch_tokens=batch_tokens,
+                                alive=alive) as scorer_there:
+            yield scorer_there, tokenizer
+        return
     from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
     from quantcheck.ggml.vocabulary import Vocabulary
 
@@ -57,12 +89,42 @@ def open_scorer(
         yield scorer, Vocabulary(scorer.model)
 
 
+def task_tokenizer(scorer: Scorer | TopScorer, model: Path) -> TaskTokenizer:
+    """The tokenizer of the model that `scorer` was opened for, as lm-eval's tasks are asked with; raises `ModelError`.
+    """
+    if model.is_dir():
+        return FolderTokens(model)
+    from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
+    from quantcheck.ggml.special import SpecialVocabulary
+
+    assert isinstance(scorer, LlamaCppScorer)
+    return SpecialVocabulary(scorer.model)
+
+
+def task_room(scorer: Scorer | TopScorer, server: Server | None, most: int) -> int:
+    """Tokens that a prompt of a named task may have: `most`, or fewer where the model takes fewer."""
+    if server is not None:
+        return min(most, server.context - 2)  # it writes a token after the last, which is predicted, too
+    if isinstance(scorer, TransformersScorer):
+        return min(most, scorer.trained or most)
+    from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
+
+    assert isinstance(scorer, LlamaCppScorer)
+    return min(most, scorer.model.context_length)
+
+
 def make_room(scorer: Scorer | TopScorer, tokens: int, remedy: str) -> None:
-    """Let llama.cpp take sequences of up to `tokens` tokens; a server was started with room for them.
+    """Let the scorer take sequences of up to `tokens` tokens; a server was started with room for them.
 
     Raises `SpecError`, which ends with `remedy`, when the model was trained for fewer.
     """
     if isinstance(scorer, TopScorer):
+        return
+    if isinstance(scorer, TransformersScorer):
+        if scorer.trained is not None and tokens > scorer.trained:
+            raise SpecError(f"{scorer.folder}: was trained for {scorer.trained} tokens, and {tokens} are asked for; "
+                            f"{remedy}")
+        scorer.context = tokens
         return
     from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
 

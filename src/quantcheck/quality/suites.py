@@ -1,70 +1,32 @@
-"""What quality is measured on: corpora for perplexity, and tasks of items that are answered right or wrong.
+"""What quality is measured on, by name: the suites that ship, known tasks and corpora, and the user's own files."""
 
-The suites that ship belong to the reference model; a corpus can also be the user's own text.
-"""
-
-import difflib
-import hashlib
 import itertools
-import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from quantcheck import reference
-from quantcheck.errors import SpecError
-from quantcheck.quality import answers, expressions
+from quantcheck.quality import answers, expressions, own
+from quantcheck.quality.known import definition, known
 from quantcheck.quality.prompts import load_prompts
-from quantcheck.quality.suite import Continued
-from quantcheck.spec.experiment import Quality
+from quantcheck.quality.suite import (
+    ChoiceTask,
+    Continued,
+    Corpus,
+    GenerationTask,
+    Item,
+    JudgedSuite,
+    NamedTask,
+    OwnSuite,
+    Suite,
+    file_digest,
+    json_lines,
+)
+from quantcheck.spec.quality import Quality
 
-__all__ = ["LINE_TOKENS", "SUITES", "ChoiceTask", "Continued", "Corpus", "GenerationTask", "Item", "JudgedSuite", "Suite",
-           "load_suites"]
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """Documents to be scored by perplexity and divergence; `tokens`: score at most so many."""
-
-    name: str
-    documents: tuple[str, ...]
-    tokens: int | None
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One question; `data` is its line of the task's file."""
-
-    id: str
-    group: str
-    prompt: str
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationTask:
-    """The model writes one line; `right` judges it."""
-
-    name: str
-    items: tuple[Item, ...]
-    max_tokens: int
-    right: Callable[[Item, str], bool]
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChoiceTask:
-    """The model's answer is the choice to which it gives the greatest summed log-likelihood."""
-
-    name: str
-    items: tuple[Item, ...]
-    digest: str
-
-
-Suite = Corpus | GenerationTask | ChoiceTask | Continued
-JudgedSuite = GenerationTask | ChoiceTask
+__all__ = [
+    "LINE_TOKENS", "SUITES", "ChoiceTask", "Continued", "Corpus", "GenerationTask", "Item", "JudgedSuite", "NamedTask",
+    "OwnSuite", "Suite", "load_suites",
+]  # fmt: skip
 
 
 def _arithmetic(item: Item, text: str) -> bool:
@@ -94,59 +56,33 @@ LINE_TOKENS = 64
 
 
 def load_suites(quality: Quality) -> list[Suite]:
-    """The suites of an experiment, in its order: those that ship first, then the user's texts.
+    """The suites of an experiment, in its order: those with names, the user's texts and tasks, the continuations.
 
-    Raises `SpecError` for an unknown name, a text that is missing, empty or not UTF-8.
+    Raises `SpecError` for an unknown name and for files that are missing or wrong, `EngineUnavailable` when a named
+    task is asked for and lm-eval is not installed.
     """
-    suites = [_shipped(name, quality) for name in quality.suites]
-    suites += [_text(name, Path(text.text), text.tokens) for name, text in quality.texts.items()]
+    suites = [_shipped(name, quality) if name in SUITES else known(name, quality, SUITES) for name in quality.suites]
+    suites += [own.text(name, Path(text.text), text.tokens) for name, text in quality.texts.items()]
+    suites += [_own_task(name, Path(file), quality) for name, file in quality.tasks.items()]
     return suites + ([load_prompts(quality.continuations)] if quality.continuations else [])
 
 
+def _own_task(name: str, path: Path, quality: Quality) -> Suite:
+    if path.suffix == ".jsonl":
+        return own.task(name, path, quality.items, LINE_TOKENS)
+    return definition(name, path, quality)
+
+
 def _shipped(name: str, quality: Quality) -> Suite:
-    if name not in SUITES:
-        near = difflib.get_close_matches(name, SUITES, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]!r}?" if near else ""
-        raise SpecError(f"quality.suites: there is no suite {name!r}; {hint or 'known: ' + ', '.join(SUITES)}")
     short = name.removeprefix("reference/")
     if name in _CORPORA:
         path = reference.corpus_path(short)
-        return Corpus(name, tuple(line["text"] for line in _lines(path)), quality.tokens, _digest(path))
+        return Corpus(name, tuple(line["text"] for line in json_lines(path)), quality.tokens, file_digest(path))
     path = reference.skill_path(short)
     items = tuple(
         Item(line["id"], line.get("group") or line.get("subject") or "", line["prompt"], line)
-        for line in itertools.islice(_lines(path), quality.items)
+        for line in itertools.islice(json_lines(path), quality.items)
     )
     if name in _CHOICE:
-        return ChoiceTask(name, items, _digest(path))
-    return GenerationTask(name, items, LINE_TOKENS, _GENERATION[name], _digest(path))
-
-
-def _text(name: str, path: Path, tokens: int | None) -> Corpus:
-    try:
-        raw = path.read_text(encoding="utf-8")
-        documents = [line["text"] for line in _lines(path)] if path.suffix == ".jsonl" else [raw]
-    except OSError as error:
-        raise SpecError(f"quality.texts.{name}: {path} cannot be read ({error.strerror}); give a text file") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise SpecError(
-            f"quality.texts.{name}: {path} is not UTF-8 text, or not JSONL with a `text` on every line ({error})"
-        ) from error
-    for number, document in enumerate(documents, 1):
-        if not isinstance(document, str) or any("\ud800" <= character <= "\udfff" for character in document):
-            raise SpecError(f"quality.texts.{name}: {path}, line {number}: `text` is not a string of whole characters")
-    documents = [document for document in documents if document.strip()]
-    if not documents:
-        raise SpecError(f"quality.texts.{name}: {path} holds no text")
-    return Corpus(name, tuple(documents), tokens, _digest(path))
-
-
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        return ChoiceTask(name, items, file_digest(path))
+    return GenerationTask(name, items, LINE_TOKENS, _GENERATION[name], file_digest(path))

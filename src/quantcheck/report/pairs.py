@@ -1,6 +1,8 @@
 """Two cells of one task, paired item by item."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,8 +48,33 @@ def pair_cells(baseline: Cell, variant: Cell) -> Pair | str:
         other, other_right = other[other_at], other_right[other_at]
     if not np.array_equal(ids, other):
         return "the two were not asked the same items"
+    if unlike := _unlike_items(baseline, variant, ids):
+        return unlike
     names = [str(group) for group in groups]
     return Pair(ids, right, other_right, names if any(names) else None)
+
+
+ITEM_HASHES = {"doc_hash": "question", "prompt_hash": "prompt", "target_hash": "right answer"}
+"""Columns of a table of items that are hashes of the work, where lm-eval asked."""
+
+
+def _unlike_items(baseline: Cell, variant: Cell, ids: npt.NDArray[np.str_]) -> str | None:
+    """Names what was asked otherwise in the items `ids`, which both cells have; None where all is the same."""
+    ours, theirs = baseline.table("items"), variant.table("items")
+    for column, what in ITEM_HASHES.items():
+        if column in ours and column in theirs:
+            unlike = int((_of(ours, column, ids) != _of(theirs, column, ids)).sum())
+            if unlike:
+                return f"not the same work: the {what} differs in {unlike:,} of {len(ids):,} items"
+    return None
+
+
+def _of(table: Mapping[str, npt.NDArray[Any]], column: str, ids: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
+    """The values of a column at the items `ids`, sorted ids of the table."""
+    own = np.asarray(table["id"]).astype(str)
+    order = np.argsort(own, kind="stable")
+    values = np.asarray(table[column]).astype(str)[order]
+    return values[np.searchsorted(own[order], ids)]
 
 
 def _answers(cell: Cell) -> tuple[npt.NDArray[np.str_], BoolArray, npt.NDArray[np.str_]]:

@@ -16,10 +16,10 @@ from quantcheck.report.decision import decision_rows, recommend
 from quantcheck.report.degradation import degradation_rows
 from quantcheck.report.energy import energy_rows
 from quantcheck.report.frontiers import frontier_rows
-from quantcheck.report.gpu import NO_TELEMETRY, has_gpu
 from quantcheck.report.gpu_memory import gpu_memory_rows
 from quantcheck.report.headline import Facts, make_headline
 from quantcheck.report.noise import noise_floors, noise_rows, with_noise
+from quantcheck.report.not_measured import not_measured_rows
 from quantcheck.report.overall import quality_summary
 from quantcheck.report.pattern import Seen
 from quantcheck.report.predicted_memory import predicted_memory_rows
@@ -33,7 +33,6 @@ from quantcheck.report.summary import (
     CorpusRow,
     ExperimentInfo,
     Figure,
-    NotMeasured,
     QualitySummary,
     SizeSummary,
     Summary,
@@ -132,7 +131,7 @@ def build_summary(
             index, tasks, loads, memory, speed_summary(index, index.again).word, artifacts, list(overlaps),
             count,
         )),
-        not_measured=_not_measured(index, environment, roofline_missing(index, artifacts, environment)),
+        not_measured=not_measured_rows(index, environment, roofline_missing(index, artifacts, environment)),
     )
 
 
@@ -219,49 +218,3 @@ def _settings(index: CellIndex) -> dict[str, Any]:
         "hashes": hashes,
         **({"asked": asked} if asked else {}),
     }
-
-
-def _not_measured(index: CellIndex, environment: Mapping[str, Any], no_roofline: str | None) -> list[NotMeasured]:
-    experiment = index.experiment
-    found: list[NotMeasured] = []
-    if experiment.load is None:
-        found.append(NotMeasured(what="speed and memory under load", reason="no load in the experiment"))
-    if experiment.quality is None:
-        found.append(NotMeasured(what="quality", reason=index.no_quality))
-    if not experiment.noise_floor:
-        found.append(NotMeasured(what="noise floor", reason="turned off in the experiment"))
-    if index.loads and environment.get("gpus") and not has_gpu(index) and index.experiment.engine.kind == "vllm":
-        found.append(NotMeasured(what="energy and GPU memory", reason=NO_TELEMETRY))
-    explained = set()
-    names = index.variants + ([index.again] if experiment.noise_floor else [])
-    for name in names:
-        written = [index.continuations] if index.continuations and index.continuations not in index.unknown else []
-        subjects = [*index.tasks, *index.corpora, *written, *index.unknown]
-        gone = [s for s in subjects if index.quality(name, s) is None]
-        short = {s: len(index.load(name, s)) for s in index.loads if len(index.load(name, s)) < experiment.blocks}
-        gone += [s for s, blocks in short.items() if blocks == 0]
-        by_reason: dict[str, list[str]] = {}
-        for subject in gone:
-            by_reason.setdefault(index.missing(name, subject), []).append(subject)
-        for reason, missing in by_reason.items():
-            everything = len(missing) == len(subjects) + len(index.loads)
-            what = "everything" if everything else ", ".join(missing)
-            found.append(NotMeasured(what=f"{name}: {what}", reason=reason))
-            explained.add((name, reason))
-        partly: dict[tuple[int, str], list[str]] = {}
-        for subject, blocks in short.items():
-            if blocks:
-                partly.setdefault((blocks, index.missing(name, subject)), []).append(subject)
-        for (blocks, reason), missing in partly.items():
-            loads = "every load" if len(missing) == len(index.loads) > 1 else ", ".join(missing)
-            what = f"{name}: {experiment.blocks - blocks} of {experiment.blocks} blocks of {loads}"
-            found.append(NotMeasured(what=what, reason=reason))
-            explained.add((name, reason))
-    found += [
-        NotMeasured(what=problem.what, reason=problem.reason)
-        for problem in index.problems
-        if (problem.variant, problem.reason) not in explained
-    ]
-    if no_roofline:
-        found.append(NotMeasured(what="roofline", reason=no_roofline))
-    return found

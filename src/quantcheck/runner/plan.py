@@ -9,10 +9,13 @@ ends with its twin, so that the two span it and their difference is its drift; t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from quantcheck.load.sizes import expected_tokens, workload_digest
-from quantcheck.quality.suites import Continued, Corpus, GenerationTask, JudgedSuite, Suite, load_suites
+from quantcheck.quality.named import TASK_CONTEXT
+from quantcheck.quality.suite import file_digest
+from quantcheck.quality.suites import Continued, Corpus, GenerationTask, JudgedSuite, NamedTask, Suite, load_suites
 from quantcheck.runner.serving import engine_version, own_arguments, scoring_depends
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import AGAIN, Experiment
@@ -60,6 +63,8 @@ _NO_MATTER = {"start_timeout_s", "port", "scoring_threads", "python"}
 LEAST_PER_STREAM = 3
 """A stream that answers fewer requests than this shows its ramp, not its rate."""
 _ITEM_TOKENS = 64
+_NAMED_ITEM_TOKENS, _UNKNOWN_ITEMS = 512, 1000
+"""Of lm-eval's tasks: examples and long questions; how many items a task over the hub's data has, is seen there."""
 _TOKEN_CHARACTERS = 4
 
 
@@ -127,7 +132,7 @@ class Plan:
 
     def tasks(self) -> Iterator[Task]:
         """Every cell with about how much work it is."""
-        served = self.experiment.engine.kind == "vllm"  # llama.cpp scores in a process of ours, which starts at once
+        served = self.experiment.engine.kind != "llama.cpp"  # which scores in a process of ours that starts at once
         for step in self.steps:
             if isinstance(step, QualityStep):
                 for suite in step.suites:
@@ -194,6 +199,10 @@ class Plan:
         quality, seed = self.experiment.quality, self.experiment.seed
         assert quality is not None
         depends: dict[str, object] = {}
+        if isinstance(suite, NamedTask):
+            template = quality.chat_template
+            depends |= {"limit": suite.limit, "shots": quality.shots(suite.name), "context": TASK_CONTEXT,
+                        "chat_template": file_digest(Path(template)) if isinstance(template, str) else template}
         if quality.sampling and isinstance(suite, GenerationTask):
             depends |= {"sampling": quality.sampling.model_dump(), "seed": seed}
         if quality.stop == "early":
@@ -206,9 +215,9 @@ class Plan:
         return depends
 
     def _against(self, artifacts: Mapping[str, Artifact]) -> object:
-        """The baseline as it was scored: by its files and, where a server scores, by its options, too."""
+        """The baseline as it was scored: by its files and, with another engine than llama.cpp, by its options, too."""
         artifact = artifacts[self.baseline]
-        if self.experiment.engine.kind != "vllm":
+        if self.experiment.engine.kind == "llama.cpp":
             return artifact.sha256
         return [artifact.sha256, scoring_depends(self.experiment, self.baseline, artifact)]
 
@@ -240,4 +249,6 @@ def _suite_tokens(suite: Suite) -> float:
     if isinstance(suite, Corpus):
         text = sum(map(len, suite.documents)) / _TOKEN_CHARACTERS
         return min(text, suite.tokens or text)
+    if isinstance(suite, NamedTask):
+        return float((len(suite.items) or suite.limit or _UNKNOWN_ITEMS) * _NAMED_ITEM_TOKENS)
     return float(len(suite.items) * (suite.max_tokens if isinstance(suite, Continued) else _ITEM_TOKENS))

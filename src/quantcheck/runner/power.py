@@ -77,7 +77,8 @@ class Power:
 def power_of(plan: Plan, pilot: Pilot) -> Power:
     """What `plan` can show, by what `pilot` knows."""
     suites = next((step.suites for step in plan.steps if isinstance(step, QualityStep)), ())
-    tasks = {suite.name: len(suite.items) for suite in suites if isinstance(suite, JudgedSuite)}
+    # How many items a task over the hub's data has is not known before it is asked.
+    tasks = {suite.name: len(suite.items) for suite in suites if isinstance(suite, JudgedSuite) and suite.items}
     corpora = [suite for suite in suites if isinstance(suite, Corpus)]
     load = plan.experiment.load
     loads = [point.subject for point in load.points()] if load and len(plan.experiment.variants) > 1 else []

@@ -73,8 +73,9 @@ def run(
         _keep(store, {"artifacts": {name: dict(artifact.recipe) for name, artifact in artifacts.items()},
                       "planned": [key.id for _, _, key in plan.keys(artifacts)]})
         stages["artifacts"] = time.monotonic() - began
-        cells, measured = _walk(plan, artifacts, failed, store, progress, stages)
-        problems = [{"variant": entry, "reason": reason} for entry, reason in failed.items()]
+        left_out: list[dict[str, str]] = []
+        cells, measured = _walk(plan, artifacts, failed, left_out, store, progress, stages)
+        problems = [{"variant": entry, "reason": reason} for entry, reason in failed.items()] + left_out
         reporting = time.monotonic()
         summary = _write(experiment, store, cells, artifacts, problems, _overlaps(plan))
         if not problems:
@@ -87,12 +88,13 @@ def run(
 
 
 def _walk(
-    plan: Plan, artifacts: Mapping[str, Artifact], failed: dict[str, str], store: Store, progress: Progress,
-    stages: dict[str, float],
+    plan: Plan, artifacts: Mapping[str, Artifact], failed: dict[str, str], left_out: list[dict[str, str]],
+    store: Store, progress: Progress, stages: dict[str, float],
 ) -> tuple[list[Cell], int]:
     """Measure what is missing: all cells that there are then, and how many are new.
 
-    `failed` holds the reason of each entry that is left out, and gets those of further ones.
+    `failed` holds the reason of each entry that is left out, and gets those of further ones; `left_out` gets those of
+    single tasks.
     """
     keys = {(id(step), subject): key for step, subject, key in plan.keys(artifacts)}
     for key in keys.values():
@@ -125,9 +127,14 @@ def _walk(
         try:
             if isinstance(step, LoadStep):
                 measure_block(plan, step, pending, artifacts, store, progress, calibration)
+                measured += len(pending)
             else:
-                score(plan, step, pending, artifacts, store, progress)
-            measured += len(pending)
+                missing = score(plan, step, pending, artifacts, store, progress)
+                measured += len(pending) - len(missing)
+                for subject, reason in missing.items():
+                    if reason not in [known["reason"] for known in left_out]:
+                        progress.note(f"{subject}: {reason}")
+                    left_out.append({"variant": step.entry, "subject": subject, "reason": reason})
         except (MeasurementError, ModelError) as error:
             if step.variant == plan.baseline:
                 raise

@@ -20,12 +20,13 @@ from quantcheck.process.managed import ManagedProcess
 from quantcheck.quality.corpus import is_kept
 from quantcheck.quality.early import EarlyStop
 from quantcheck.quality.job import Job
-from quantcheck.quality.scorers import Server
+from quantcheck.quality.scorers import Held, Server
 from quantcheck.quality.suites import Corpus, JudgedSuite
+from quantcheck.runner.loading import loaded_of, scoring_batch
 from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.runner.progress import Progress
 from quantcheck.runner.serving import scored_at_once, scored_tokens, scoring_engine
-from quantcheck.spec.experiment import AGAIN
+from quantcheck.spec.experiment import AGAIN, TransformersEngine
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.gpu_memory import GpuMemory
 from quantcheck.variants.artifact import Artifact
@@ -45,8 +46,8 @@ POLL_S = 0.02
 def score(
     plan: Plan, step: QualityStep, keys: Mapping[str, CellKey], artifacts: Mapping[str, Artifact],
     store: Store, progress: Progress,
-) -> None:
-    """Measure and store the cells of `step` whose subjects are in `keys`.
+) -> dict[str, str]:
+    """Measure and store the cells of `step` whose subjects are in `keys`; returns why others have none, by subject.
 
     Makes the baseline's logits first when they are needed and not there any more. Raises what the process raised,
     or `EngineError` when it died or said nothing for `SILENCE_S`.
@@ -59,7 +60,13 @@ def score(
             for _ in _run(plan, step, missing, plan.baseline, artifacts, store, progress):
                 pass
     started = time.time()
+    not_answered: dict[str, str] = {}
     for subject, result, arrays, engine in _run(plan, step, list(keys), step.entry, artifacts, store, progress):
+        if "why_not" in result:
+            not_answered[subject] = result["why_not"]
+            progress.finished(step.entry, subject, 0, time.time() - started)
+            started = time.time()
+            continue
         record = {
             "started_at": started,
             "duration_s": result.pop("seconds"),
@@ -71,6 +78,7 @@ def score(
         store.write(keys[subject], record, {table: arrays})
         progress.finished(step.entry, subject, 0, record["duration_s"])
         started = time.time()
+    return not_answered
 
 
 def threads(plan: Plan) -> int:
@@ -85,7 +93,7 @@ def _batch(entry: str) -> int:
 
 def _logits(plan: Plan, corpus: str, artifacts: Mapping[str, Artifact], store: Store) -> Path:
     key = plan.key(plan.baseline_step, corpus, artifacts)
-    kept = "f32" if plan.experiment.engine.kind == "llama.cpp" else "npz"  # all logits, or the likeliest tokens
+    kept = "npz" if plan.experiment.engine.kind == "vllm" else "f32"  # the likeliest tokens, or all logits
     return store.work / f"logits-{key.id.replace(plan.baseline + '.', '', 1)}.{kept}"
 
 
@@ -93,7 +101,10 @@ def _run(
     plan: Plan, step: QualityStep, subjects: list[str], entry: str, artifacts: Mapping[str, Artifact],
     store: Store, progress: Progress,
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    """Start one scoring process; yields (subject, result, arrays, the engine's facts) as suites are finished."""
+    """Start one scoring process; yields (subject, result, arrays, the engine's facts) as suites are finished.
+
+    Of a task that cannot be answered on this machine the result is `why_not` alone.
+    """
     assert plan.experiment.quality is not None
     variant = plan.baseline if entry == plan.baseline else step.variant
     folder = store.work / f"score-{entry}"
@@ -108,11 +119,12 @@ def _run(
             logits={suite.name: _logits(plan, suite.name, artifacts, store)
                     for suite in step.suites if isinstance(suite, Corpus)},
             threads=threads(plan),
-            batch_tokens=_batch(entry),
+            batch_tokens=engine.batch_tokens,
             entry=entry,
             seed=plan.experiment.seed,
             early=_early(plan, step, subjects, entry, artifacts, store),
             server=engine.server,
+            held=engine.held,
         )
         (folder / "job.json").write_text(job.model_dump_json(by_alias=True), encoding="utf-8")
         process = ManagedProcess(
@@ -126,9 +138,17 @@ def _run(
             for event in _events(folder / "events.jsonl", process, progress, engine.check):
                 if "error" in event:
                     raise _raised(event)
-                if "result" in event:
-                    with np.load(folder / f"{finished}.npz", allow_pickle=False) as arrays:
-                        yield event["suite"], event["result"], dict(arrays), engine.facts
+                if "engine" in event:
+                    engine.facts.update(event["engine"])
+                    progress.started(entry, engine.facts["ready_s"])
+                if "suite" not in event:
+                    continue
+                if "why_not" in event or "result" in event:
+                    if "why_not" in event:
+                        yield event["suite"], {"why_not": event["why_not"]}, {}, engine.facts
+                    else:
+                        with np.load(folder / f"{finished}.npz", allow_pickle=False) as arrays:
+                            yield event["suite"], event["result"], dict(arrays), engine.facts
                     finished += 1
                     if finished == len(subjects):
                         break
@@ -139,14 +159,16 @@ def _run(
 
 @dataclass(frozen=True, slots=True)
 class _Engine:
-    """What answers a scoring process: a server that was started for it, or none and llama.cpp within it.
+    """What answers a scoring process: a server that was started for it, a worker of its own (`held`), or llama.cpp.
 
-    `check` raises `EngineError` when the server is gone; `facts` are for the record.
+    `check` raises `EngineError` when the server is gone; `facts` are for the record. `batch_tokens` of the other two.
     """
 
     server: Server | None
     check: Callable[[], None]
     facts: dict[str, Any]
+    batch_tokens: int
+    held: Held | None = None
 
 
 @contextmanager
@@ -157,7 +179,16 @@ def _engine(
     """vLLM is started for one scoring process, and ended with it."""
     experiment = plan.experiment
     if experiment.engine.kind == "llama.cpp":
-        yield _Engine(None, lambda: None, {"threads": threads(plan), "batch_tokens": _batch(entry)})
+        batch = _batch(entry)
+        yield _Engine(None, lambda: None, {"threads": threads(plan), "batch_tokens": batch}, batch)
+        return
+    if isinstance(experiment.engine, TransformersEngine):
+        size, most = scoring_batch(experiment.engine, again=entry.endswith(AGAIN))
+        held = Held(loaded=loaded_of(experiment, artifacts[variant]), batch_size=size,
+                    log=store.logs / f"score-{entry}-worker.log")
+        progress.step(entry, "starting", 0, 1)
+        with GpuMemory(progress.note):
+            yield _Engine(None, lambda: None, {}, most, held)
         return
     # Of all suites, also those that are stored: a run that was resumed serves them as the others did.
     tokens, again = scored_tokens(experiment, step.suites, artifacts), entry.endswith(AGAIN)
@@ -169,7 +200,8 @@ def _engine(
         endpoint, at_once = engine.endpoint, scored_at_once(again=again)
         server = Server(base_url=endpoint.base_url, model=endpoint.model, context=tokens, concurrency=at_once,
                         timeout_s=ANSWER_S, log=log)
-        yield _Engine(server, engine.check, {**engine.describe(), "concurrency": at_once, "top_k": TOP_K})
+        facts = {**engine.describe(), "concurrency": at_once, "top_k": TOP_K}
+        yield _Engine(server, engine.check, facts, _batch(entry))
 
 
 def _early(
@@ -183,8 +215,10 @@ def _early(
         return None
     margin = plan.experiment.policy.margin
     baseline = plan.baseline_step
-    tasks = [suite.name for suite in step.suites if isinstance(suite, JudgedSuite)]
-    asked = [name for name in tasks if name in subjects]
+    tasks = [suite for suite in step.suites if isinstance(suite, JudgedSuite)]
+    # A task over the hub's data is answered whole: which items it has is not known before it is asked.
+    asked = [suite.name for suite in tasks if suite.items and suite.name in subjects
+             and store.has(plan.key(baseline, suite.name, artifacts))]
     return EarlyStop(
         tasks=len(tasks),
         margins={name: margin.accuracy(name) for name in asked},

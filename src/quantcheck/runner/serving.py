@@ -13,8 +13,10 @@ from quantcheck.environments import python_of
 from quantcheck.errors import SpecError
 from quantcheck.ggml.library import WHEEL_VERSION
 from quantcheck.quality.job import encode
-from quantcheck.quality.suites import Corpus, Suite
-from quantcheck.spec.experiment import Experiment, VllmEngine
+from quantcheck.quality.named import TASK_CONTEXT
+from quantcheck.quality.suites import Corpus, NamedTask, Suite
+from quantcheck.runner.loading import packages_of, python_with_transformers, scoring_batch
+from quantcheck.spec.experiment import Experiment, TransformersEngine, VllmEngine
 from quantcheck.variants.artifact import Artifact
 from quantcheck.variants.shapes import read_config_file
 
@@ -35,6 +37,7 @@ def engine_of(
 
     `options` are vLLM's, before all others.
     """
+    assert not isinstance(experiment.engine, TransformersEngine)  # which is no server
     return open_engine(
         experiment.engine, variant=entry, model=artifact.path, slots=slots, tokens=tokens, log=log,
         python=interpreter(experiment), arguments={**own_arguments(experiment, variant, artifact), **(options or {})},
@@ -44,6 +47,8 @@ def engine_of(
 def interpreter(experiment: Experiment) -> Path | None:
     """Of the engine's own environment; None for an engine that runs in ours. Raises `EngineUnavailable`."""
     engine = experiment.engine
+    if isinstance(engine, TransformersEngine):
+        return python_with_transformers(engine)
     if not isinstance(engine, VllmEngine):
         return None
     # Not resolved: a virtual environment's interpreter is a link, and what it points to knows no packages.
@@ -54,6 +59,8 @@ def engine_version(experiment: Experiment) -> str | None:
     """What stored figures depend on; None for the fake engine. Raises `EngineUnavailable`."""
     if experiment.engine.kind == "llama.cpp":
         return WHEEL_VERSION
+    if isinstance(experiment.engine, TransformersEngine):
+        return packages_of(experiment.engine)
     python = interpreter(experiment)
     return None if python is None else vllm_packages(python)["vllm"]
 
@@ -80,10 +87,11 @@ def scored_tokens(experiment: Experiment, suites: Sequence[Suite], artifacts: Ma
     quality = experiment.quality
     assert quality is not None
     tokenizer = FolderTokenizer(artifacts[experiment.baseline].path)
-    needs = [encode(suite, tokenizer, quality).context + 1 for suite in suites]
-    for name, artifact in artifacts.items():
-        most = _holds(experiment, name, artifact)
-        for suite, need in zip(suites, needs, strict=True):
+    own = [suite for suite in suites if not isinstance(suite, NamedTask)]
+    needs = [encode(suite, tokenizer, quality).context + 1 for suite in own]
+    limits = {name: _holds(experiment, name, artifact) for name, artifact in artifacts.items()}
+    for name, most in limits.items():
+        for suite, need in zip(own, needs, strict=True):
             if most is None or need <= most:
                 continue
             if isinstance(suite, Corpus):
@@ -92,12 +100,18 @@ def scored_tokens(experiment: Experiment, suites: Sequence[Suite], artifacts: Ma
                                 f"{most - 1}")
             raise SpecError(f"quality.suites: {suite.name} needs {need} tokens for its longest prompt with the answer, "
                             f"and {name} holds {most}; leave the suite out")
+    if len(own) < len(suites):  # named tasks cut what does not fit
+        needs.append(min([TASK_CONTEXT + 2, *(most for most in limits.values() if most is not None)]))
     return max(needs)
 
 
 def scoring_depends(experiment: Experiment, variant: str, artifact: Artifact, *, again: bool = False) -> object:
     """What the figures of quality depend on besides the artifact, the version and the items."""
     engine = experiment.engine
+    if isinstance(engine, TransformersEngine):
+        told = engine.model_dump(include={"dtype", "device", "attention"})
+        return {"kind": engine.kind, **told, "args": own_arguments(experiment, variant, artifact),
+                "batch": scoring_batch(engine, again=again)}
     if not isinstance(engine, VllmEngine):
         return engine.kind
     arguments = _arguments(experiment, variant, artifact)
@@ -124,7 +138,7 @@ def _scoring_options(given: Mapping[str, Any], tokens: int, *, again: bool) -> d
 
 
 def own_arguments(experiment: Experiment, variant: str, artifact: Artifact) -> dict[str, Any]:
-    """Options of `vllm serve` that are this variant's alone."""
+    """What the engine is told for this variant alone: options of `vllm serve`, or how transformers loads it."""
     return {**artifact.recipe.get("engine_args", {}), **experiment.variants[variant].args}
 
 

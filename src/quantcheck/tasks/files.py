@@ -15,7 +15,7 @@ from typing import Any
 
 from quantcheck.errors import SpecError
 
-__all__ = ["csv_rows", "find", "groups_of_lines", "json_lines"]
+__all__ = ["csv_rows", "find", "groups_of_lines", "json_lines", "text"]
 
 PACKED: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 
@@ -30,7 +30,7 @@ def find(folder: Path, pattern: str) -> list[Path]:
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The object on each line; blank lines are passed over."""
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -44,7 +44,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The fields of each row, quoted ones without their quotes; empty rows are passed over."""
-    reader = csv.reader(io.StringIO(_text(path)), strict=True)
+    reader = csv.reader(io.StringIO(text(path)), strict=True)
     number = 1
     try:
         for row in reader:
@@ -57,14 +57,15 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def groups_of_lines(path: Path, size: int) -> Iterator[tuple[int, list[str]]]:
     """`size` lines at a time."""
-    lines = _text(path).removesuffix("\n").split("\n")
+    lines = text(path).removesuffix("\n").split("\n")
     if len(lines) % size:
         raise SpecError(f"{path}, line {len(lines)}: the file ends within an item of {size} lines")
     for start in range(0, len(lines), size):
         yield start + 1, lines[start : start + size]
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
+    """The whole file, unpacked, with plain line ends."""
     try:
         content = PACKED.get(path.suffix, bytes)(path.read_bytes())
     except (OSError, EOFError, ValueError, zlib.error) as error:
