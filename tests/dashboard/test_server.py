@@ -99,6 +99,23 @@ def test_the_page_and_its_documents(results: Path) -> None:
     serving(results, test)
 
 
+def test_raw_records_are_named_by_run_and_cell(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("canary")
+    (results / "whole/cells/odd").mkdir()
+    (results / "whole/cells/odd/cell.json").symlink_to(tmp_path / "secret.txt")
+    cell = sorted(path.name for path in (results / "half/cells").iterdir())[0]
+
+    async def test(client: Client) -> None:
+        status, text, _ = await client.get(f"/record?run=half&cell={cell}")
+        assert (status, text) == (200, (results / "half/cells" / cell / "cell.json").read_text())
+        for name in ("", ".", "..", "../../whole", f"{cell}/../{cell}", "/etc", "%2e%2e", "odd", "nonesuch", "%00"):
+            for run in ("half", "whole"):
+                status, text, _ = await client.get(f"/record?run={run}&cell={name}")
+                assert (status, list(json.loads(text))) == (404, ["reason"]), (run, name)
+
+    serving(results, test)
+
+
 def test_broken_folders_are_listed_with_the_reason_and_harm_nobody(results: Path) -> None:
     async def test(client: Client) -> None:
         async with client.events() as following:

@@ -126,6 +126,16 @@ class Run:
             self._now() if running else None,
         )  # fmt: skip
 
+    def record(self, cell: str) -> bytes | None:
+        """cell.json of a stored cell, named as its folder is; None for anything that the last look did not see."""
+        path = self.root / "cells" / cell / "cell.json"
+        if cell not in self._times or not path.resolve().is_relative_to(self.root.resolve()):
+            return None
+        try:
+            return path.read_bytes()
+        except OSError:
+            return None
+
     def _list(self, stamp: tuple[int, int, int]) -> None:
         try:
             about = (self.root / "experiment.json").stat()

@@ -51,7 +51,7 @@ class Dashboard:
         app = web.Application(middlewares=[self._guard])
         app.on_response_prepare.append(self._head)
         for path, handler in (("/", self._index), ("/events", self._events), ("/summary", self._summary),
-                              ("/comparison", self._comparison)):
+                              ("/comparison", self._comparison), ("/record", self._record)):
             app.router.add_get(path, handler, allow_head=False)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
 
@@ -129,6 +129,14 @@ class Dashboard:
                  "force": request.query.get("force") == "1"}
         a, b = self._named(request, "a"), self._named(request, "b")
         return _document(await self._watch.figures.comparison(a, b, asked))
+
+    async def _record(self, request: web.Request) -> web.StreamResponse:
+        """The raw record of a `cell` of `run`."""
+        run, _ = self._named(request, "run")
+        found = await asyncio.to_thread(run.record, request.query.get("cell", ""))
+        if found is None:
+            raise web.HTTPNotFound(reason="there is no such cell in the run's folder")
+        return web.Response(body=found, content_type="application/json")
 
     def _named(self, request: web.Request, key: str) -> tuple[Run, State]:
         found = self._watch.run(request.query.get(key, ""))
