@@ -22,6 +22,9 @@ KEY_WORDS = (
 
 LOAD = re.compile(r"(?P<workload>.+)@(?P<kind>[cr])(?P<amount>[\d.e+-]+)")
 COMPARED = ("output_throughput", "ttft", "itl")
+PHASES = ("prefill_throughput", "decode_throughput")
+"""Of an engine that times them apart; prefill is then not taken from TTFT."""
+
 HIGHEST = "Highest concurrency that meets the SLO"
 COST = "USD per million output tokens"
 
@@ -112,12 +115,13 @@ def _speed(summary: Summary) -> Iterator[_Line]:
     names = [row.name for row in summary.variants]
     ends = _ends(dict.fromkeys(row.load for row in summary.speed))
     for end in ends:
-        for key in COMPARED:
+        split = [key for key in PHASES if any((end.lowest, key, name) in rows for name in names)]
+        for key in (*COMPARED, *split):
             for load in end.loads:
                 own = [rows.get((load, key, name)) for name in names]
                 digits = figures.shared_decimals([row.value for row in own if row], key)
                 yield metric(key).label, load, [_measured(row, key, digits) for row in own]
-        if end.kind == "c":
+        if end.kind == "c" and not split:
             prompt = _prompt(summary, end)
             ttft = [rows.get((end.lowest, "ttft", name)) for name in names]
             yield "Prefill", end.lowest, [_prefill(prompt, row) for row in ttft]

@@ -17,7 +17,8 @@ from quantcheck.report.frontiers import FRONTIER_WORDS, frontier_grid
 from quantcheck.report.gpu_memory import GPU_MEMORY_WORDS, gpu_memory_grid
 from quantcheck.report.markdown_text import bullets, code, escape, table
 from quantcheck.report.means import mean_grid
-from quantcheck.report.percentiles import PERCENTILE_WORDS, percentile_grid
+from quantcheck.report.percentiles import PERCENTILE_WORDS, client_lines, percentile_grid
+from quantcheck.report.predicted_grid import PREDICTED_WORDS, predicted_grid
 from quantcheck.report.recovery import RECOVERY_WORDS, recovery_grid
 from quantcheck.report.roofline_grid import ROOFLINE_WORDS, roofline_grid
 from quantcheck.report.slices import slice_grid, slice_words
@@ -76,7 +77,7 @@ def speed(summary: Summary) -> list[str]:
         if key != THROUGHPUT:
             parts += [f"### {metric(key).label}", _definitions([key]), table(grids.speed_grid(summary, key))]
     grid, refused = percentile_grid(summary)
-    parts += ["### Percentiles", PERCENTILE_WORDS, table(grid), bullets(refused)]
+    parts += ["### Percentiles", PERCENTILE_WORDS, table(grid), bullets([*refused, *client_lines(summary)])]
     if summary.capacity:
         parts += ["### Highest load that meets the SLO", CAPACITY_WORDS, table(capacity_grid(summary))]
     if summary.degradation:
@@ -88,6 +89,11 @@ def memory(summary: Summary) -> list[str]:
     """What each variant takes on the host, and on the GPU where one was seen."""
     parts = ["## Memory", table(grids.memory_grid(summary)),
              _definitions(["weights_bytes", "rss_bytes", "pss_bytes", "kv_cache_bytes"])]  # fmt: skip
+    if any(row.kv_bytes_per_token.value is not None for row in summary.predicted_memory):
+        parts += ["### Predicted", table(predicted_grid(summary)), PREDICTED_WORDS]
+    elif summary.predicted_memory:
+        why = summary.predicted_memory[0].kv_bytes_per_token.reason or ""
+        parts.append(f"Predicted KV cache: n/a ({escape(why)}).")
     if summary.gpu_memory:
         parts += ["### On the GPU", table(gpu_memory_grid(summary)), GPU_MEMORY_WORDS]
     return parts

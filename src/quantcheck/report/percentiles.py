@@ -5,7 +5,7 @@ from quantcheck.report import figures
 from quantcheck.report.grids import VARIANT, Column, Grid, Item
 from quantcheck.report.summary import Figure, Summary
 
-__all__ = ["PERCENTILE_WORDS", "percentile_grid"]
+__all__ = ["PERCENTILE_WORDS", "client_lines", "percentile_grid"]
 
 PERCENTILE_WORDS = (
     "p50 is the median of a block, averaged over blocks (geometric mean), as in the tables above; the others are of "
@@ -39,6 +39,20 @@ def percentile_grid(summary: Summary) -> tuple[Grid, list[str]]:
         for at, row in enumerate(summary.loads)
     ]  # fmt: skip
     return Grid(names, rows), [f"{', '.join(labels)} {why}" for why, labels in refused.items()]
+
+
+def client_lines(summary: Summary) -> list[str]:
+    """What to know of the windows: how late the client itself was at most, and loads that came to no steady state."""
+    lines = []
+    for key, what in (("schedule_lag", "sent"), ("read_lag", "read")):
+        lags = [lag.value for row in summary.loads if (lag := getattr(row, key)).value is not None]
+        if lags:
+            lines.append(f"The client {what} at most {max(lags) * 1e3:.2g} ms late (p99 of the worst block).")
+    return lines + [
+        f"{row.variant} at {row.load}: latencies came to no steady state in {row.saturated} of {row.blocks} blocks; "
+        "they depend on how long was measured."
+        for row in summary.loads if row.saturated
+    ]  # fmt: skip
 
 
 def _medians(summary: Summary, key: str) -> list[Figure]:
