@@ -102,7 +102,7 @@ def _results(summary: Summary, variant: str) -> Iterator[EvalResult]:
         if row.perplexity.value is not None:
             against = _against(row.ratio, "ratio") | {"word": row.word}
             yield _result(hashes, row.corpus, "perplexity", "perplexity per token", row.perplexity, told | against)
-        if row.kl_divergence.value is not None:
+        if row.kl_divergence.value is not None and row.word != "not comparable":
             name = "KL(baseline || variant), nats per token" + (", a lower bound" if row.kl_top is not None else "")
             yield _result(hashes, row.corpus, "kl_divergence", name, row.kl_divergence, told)
 
