@@ -11,7 +11,7 @@ import pytest
 
 from quantcheck.report.compare import compare_runs
 from quantcheck.report.stored import read_run
-from quantcheck.store import Store
+from quantcheck.store import CellKey, Store
 from tests.conftest import command, left_running
 
 EXPERIMENT = """\
@@ -154,6 +154,14 @@ def test_runs_are_picked_and_held_against_each_other(
     page.get_by_text("holds no experiment that this version reads").wait_for()
     page.go_back()
     page.locator("h1", has_text="the copy").wait_for()
+
+    page.get_by_role("tab", name="Latency").click()
+    for _ in range(3):
+        page.evaluate("document.querySelectorAll('main details').forEach(one => { one.open = true; })")
+        page.wait_for_timeout(100)
+    link = page.locator("a[href^='record?']").first
+    record = page.evaluate("address => fetch(address).then(answer => answer.json())", link.get_attribute("href"))
+    assert CellKey(**record["key"]).id == link.text_content()
 
     page.get_by_role("tab", name="A against B").click()
     page.locator("#view-against table").first.wait_for()

@@ -1,4 +1,5 @@
 import { setState, useAddress } from "@/data/address";
+import { isLive } from "@/live/told";
 
 /** A point of a chart: what is said of it, and the folders of the cells that it was made from. */
 export type Told = { key: string; text: string; cells: string[] };
@@ -16,7 +17,11 @@ export function Raw({ cells }: { cells: string[] | undefined }) {
   );
 }
 
-export const Link = ({ cell }: { cell: string }) => <a href={`cells/${encodeURIComponent(cell)}/cell.json`}>{cell}</a>;
+export function Link({ cell }: { cell: string }) {
+  const run = useAddress().get("run");
+  const href = isLive() && run !== null ? `record?${new URLSearchParams({ run, cell })}` : `cells/${encodeURIComponent(cell)}/cell.json`;
+  return <a href={href}>{cell}</a>;
+}
 
 /** What the reader picked in a chart, by a click on its mark; the tables give the same to the keyboard. */
 export function Picked({ points }: { points: () => Told[] }) {
