@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runner": FOUNDATION | {"ggml", "process", "variants", "environments", "engines", "load", "quality", "telemetry",
                             "store", "stats", "report"},
     "dashboard": FOUNDATION | {"process", "store", "report"},
-    "cli": FOUNDATION | {"presets", "environments", "load", "runner", "report", "store", "dashboard"},
+    "importers": FOUNDATION | {"stats", "store"},
+    "cli": FOUNDATION | {"presets", "environments", "importers", "load", "runner", "report", "store", "dashboard"},
     "__main__": {"cli"},
     "__init__": set(),
 }

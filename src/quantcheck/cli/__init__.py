@@ -17,6 +17,7 @@ _VERBS = {
     "load": "Load any endpoint: latencies, throughput, the highest load that meets an SLO.",
     "plan": "Show the cells of an experiment, their time and money, and what they can show.",
     "compare": "Verdicts between two stored runs, where they are comparable.",
+    "import": "Read results of other tools, and compare them.",
     "report": "Write report.html, comparison.md and summary.json again from stored results.",
     "dashboard": "Show the reports of all stored runs live, in a browser on this machine.",
     "gate": "Say for CI, by exit code, whether a variant may ship: 0 yes, 1 no, 2 open.",
@@ -25,6 +26,9 @@ _VERBS = {
     "engines": "List, install or remove the environments of engines and quantizers.",
     "schema": "Print the JSON Schema of experiments or of summary.json.",
 }
+
+_MODULES = {"import": "import_results"}
+"""Verbs whose module cannot have their name."""
 
 
 class _Verbs(click.Group):
@@ -36,7 +40,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        command = importlib.import_module(f"quantcheck.cli.{cmd_name}").command
+        command = importlib.import_module(f"quantcheck.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -1,9 +1,10 @@
 """What differs between two stored runs beside the variants: each by its name, and what it makes incomparable."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from quantcheck.report.comparison import Difference
+from quantcheck.report.imported import imported_differences
 from quantcheck.report.pairs import unlike_hashes
 from quantcheck.report.stored import StoredRun
 
@@ -21,12 +22,29 @@ def differences(a: StoredRun, b: StoredRun, variants: Mapping[str, str]) -> list
 
     What differs for one subject alone (its prompts, its items) is told at that subject's row instead.
     """
+    if a.imported or b.imported:
+        return list(_imported(a, b, variants))
     return [
         Difference(what=what, a=_text(ours), b=_text(theirs), concerns=concerns)
         for what, ours, theirs, concerns in [
             *_work(a, b, variants), *_engine(a, b), *_machine(a, b), *_load(a, b), *_quality(a, b)]
         if ours != theirs
     ]
+
+
+def _imported(a: StoredRun, b: StoredRun, variants: Mapping[str, str]) -> Iterator[Difference]:
+    """By the cells: an imported folder may hold results of several tools and engines."""
+    engines = a.experiment.engine.kind, b.experiment.engine.kind
+    for ours, theirs in variants.items():
+        for load in a.index.loads:
+            sides = [list(run.index.load(name, load).values()) for run, name in ((a, ours), (b, theirs))]
+            if all(sides):
+                yield from imported_differences(load, "speed", sides[0], sides[1], engines)
+        for subject in (*a.index.tasks, *a.index.corpora):
+            cells = a.index.quality(ours, subject), b.index.quality(theirs, subject)
+            if cells[0] is not None and cells[1] is not None:
+                kind: Literal["tasks", "perplexity"] = "tasks" if subject in a.index.tasks else "perplexity"
+                yield from imported_differences(subject, kind, [cells[0]], [cells[1]], engines)
 
 
 def _text(value: Any) -> str:

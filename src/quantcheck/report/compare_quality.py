@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from quantcheck.report.apart import aggregate
 from quantcheck.report.cells import Cell, CellIndex
+from quantcheck.report.comparison import RunQualitySummary, RunTaskRow
 from quantcheck.report.held import Held
 from quantcheck.report.noise import noise_floors, noise_rows
 from quantcheck.report.overall import quality_summary
@@ -21,7 +23,7 @@ ENDED = "run A ended this task early; name run A's baseline, which answers every
 
 def run_quality_rows(
     a: StoredRun, b: StoredRun, names: tuple[str, str], held: Held
-) -> tuple[QualitySummary, list[TaskRow], list[CorpusRow]]:
+) -> tuple[RunQualitySummary, list[RunTaskRow], list[CorpusRow]]:
     """All of it in one word, tasks, corpora; `names`: the variants' in a and b. The margins are run A's."""
     index = _joined(a, b, names)
     variant = index.variants[1]
@@ -31,9 +33,20 @@ def run_quality_rows(
     # As the variant such a task still has its test, which holds at any look; as the baseline it has none.
     ended = {task for task in index.tasks if _ended(index.quality(index.baseline, task))}
     tasks = [_held_task(row, held, ENDED if row.task in ended else "") for row in rows]
-    corpora = [_held_corpus(row, held, _divergence(index, row.corpus)) for row in texts]
+    corpora = [_held_corpus(row, held, "" if aggregate(index.quality(variant, row.corpus)) else
+                            _divergence(index, row.corpus)) for row in texts]
     quality = quality_summary(index, variant, tasks, corpora)
-    return _held_summary(quality, held, "tasks" if index.tasks else "perplexity"), tasks, corpora
+    summary = _held_summary(quality, held, "tasks" if index.tasks else "perplexity")
+    paired = {task: not any(aggregate(index.quality(name, task)) for name in index.variants) for task in index.tasks}
+    return _flips_of(summary, all(paired.values())), [_run_row(row, paired[row.task]) for row in tasks], corpora
+
+
+def _run_row(row: TaskRow, paired: bool) -> RunTaskRow:
+    return RunTaskRow(**{**row.model_dump(), **({} if paired else {"lost": None, "gained": None})}, paired=paired)
+
+
+def _flips_of(quality: QualitySummary, paired: bool) -> RunQualitySummary:
+    return RunQualitySummary(**{**quality.model_dump(), **({} if paired else {"lost": None, "gained": None})})
 
 
 def _joined(a: StoredRun, b: StoredRun, names: tuple[str, str]) -> CellIndex:
@@ -100,7 +113,9 @@ def _kind(result: Mapping[str, Any]) -> str:
 
 
 def _held_corpus(row: CorpusRow, held: Held, divergence: str) -> CorpusRow:
-    update: dict[str, Any] = {"kl_divergence": Figure(reason=divergence), "top1_agreement": Figure(reason=FOREIGN)}
+    update: dict[str, Any] = {}
+    if divergence:
+        update = {"kl_divergence": Figure(reason=divergence), "top1_agreement": Figure(reason=FOREIGN)}
     if reason := held.reason("perplexity"):
         update |= {"word": held.word, "reason": reason, "more_units": None}
         if held.hidden("perplexity"):

@@ -21,6 +21,10 @@ from quantcheck.stats.welch import unpaired_ratio
 __all__ = ["ALL_LOADS", "run_speed_rows"]
 
 ALL_LOADS = "all loads"
+NO_BLOCK = "no block has it"
+
+IMPORTED_METRICS = ("input_throughput", "chunk_gap", "goodput")
+"""What other tools tell beside `SPEED_METRICS`."""
 
 Logs = dict[int, float]
 Names = tuple[str, str]
@@ -34,11 +38,13 @@ def run_speed_rows(
     `names` are the variants' in a and b.
     """
     loads = [load for load in a.index.loads if load in b.index.loads]
+    if a.imported or b.imported:
+        loads = [load for load in loads if a.index.load(names[0], load) and b.index.load(names[1], load)]
     if not loads:
         return None, []
     speed = _Speed(a, b, names, held)
-    rows = [speed.row(load, [load], key) for load in loads for key in SPEED_METRICS]
-    return speed.row(ALL_LOADS, loads, THROUGHPUT), rows
+    rows = [speed.row(load, [load], key) for load in loads for key in [*SPEED_METRICS, *speed.told(load)]]
+    return speed.row(ALL_LOADS, speed.writing(loads), THROUGHPUT), rows
 
 
 class _Speed:
@@ -48,15 +54,16 @@ class _Speed:
 
     def row(self, name: str, loads: Sequence[str], key: str) -> RunSpeedRow:
         logs = self._logs(self._names, loads, key)
-        values = [figure(t_interval(_array(one)).map_exp()) if one else Figure(reason="no block has it")
-                  for one in logs]
+        values = [figure(t_interval(_array(one)).map_exp()) if one else Figure(reason=self._missing(side, loads, key))
+                  for side, one in enumerate(logs)]
         moved, left = self._against_baseline(logs, loads, key)
         adjusted = Figure(reason=left) if isinstance(left, str) else ratio_figure(left)
         fields: dict[str, Any] = {"load": name, "metric": key, "a": values[0], "b": values[1],
                                   "blocks": (len(logs[0]), len(logs[1])), "moved": moved}
         reason = self._held.reason("speed")
         if not all(logs) or self._held.hidden("speed"):
-            why = reason or "one of the runs has no figure"
+            told = [value.reason for value in values if value.value is None and value.reason != NO_BLOCK]
+            why = reason or next(iter(told), None) or "one of the runs has no figure"
             word = NOT_COMPARABLE if reason and all(logs) else None
             gone = Figure(reason=why)
             return RunSpeedRow(**fields, ratio=gone, adjusted=gone, word=word, reason=why)
@@ -70,6 +77,24 @@ class _Speed:
             return RunSpeedRow(**fields, word="inconclusive", reason=why)
         return RunSpeedRow(**fields, word=verdict.word, more_blocks=verdict.more_blocks, reason=verdict.reason)
 
+    def told(self, load: str) -> list[str]:
+        """Further metrics that imported cells have of a load, on both sides."""
+        if not any(run.imported for run in self._runs):
+            return []
+        return [key for key in IMPORTED_METRICS if all(self._logs(self._names, [load], key))]
+
+    def writing(self, loads: Sequence[str]) -> list[str]:
+        """Of imported loads those that write on both sides, if any does: a test of llama-bench may read alone."""
+        if not any(run.imported for run in self._runs):
+            return list(loads)
+        return [load for load in loads if all(self._logs(self._names, [load], THROUGHPUT))] or list(loads)
+
+    def _missing(self, side: int, loads: Sequence[str], key: str) -> str:
+        """Why no block has a figure, as its cells say it."""
+        cells = (cell for load in loads for cell in self._runs[side].index.load(self._names[side], load).values())
+        reasons = (cell.record["result"].get("missing", {}).get(key) for cell in cells)
+        return next((str(reason) for reason in reasons if reason), NO_BLOCK)
+
     def _judge(self, key: str, ratio: Ratio) -> SpeedVerdict:
         return judge_speed(ratio, higher_is_better=metric(key).better == "higher", margin=self._margin)
 
@@ -78,6 +103,8 @@ class _Speed:
     ) -> tuple[Figure, Ratio | str]:
         """What the runs' common baseline shows (the same file, so what differs is none of the variant's), and what is
         left of the variant's ratio without it: Welch's interval of each run's log ratios to its baseline."""
+        if all(run.imported for run in self._runs):
+            return _unknown("imported: nothing tells what moved between the files")
         baselines = self._runs[0].index.baseline, self._runs[1].index.baseline
         hashes = [run.artifacts.get(name, {}).get("sha256") for run, name in zip(self._runs, baselines, strict=True)]
         if hashes[0] is None or hashes[0] != hashes[1]:

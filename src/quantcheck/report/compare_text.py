@@ -27,7 +27,8 @@ def as_text(comparison: RunComparison, stream: TextIO, *, width: int | None = No
     lines += [(f"note: {note}", "dim") for note in _notes(comparison)]
     # With several variants the single loads are for the page and the JSON.
     speed = _speed_grid(comparison, THROUGHPUT, only_total=len(comparison.variants) > 1)
-    parts = [("Output throughput", speed), ("Tasks", _task_grid(comparison)),
+    read = _speed_grid(comparison, "input_throughput")
+    parts = [("Output throughput", speed), ("Input throughput", read), ("Tasks", _task_grid(comparison)),
              ("Perplexity", _corpus_grid(comparison))]
     return terminal.render_parts(lines, parts, stream, width=width)
 
@@ -102,8 +103,8 @@ def _task_grid(comparison: RunComparison) -> Grid:
                 _item(row.baseline_accuracy, figures.percent(row.baseline_accuracy)),
                 _item(row.accuracy, figures.percent(row.accuracy)),
                 _item(row.delta, figures.points(row.delta)), Item(figures.points_interval(row.delta), tone="quiet"),
-                Item(f"{row.lost:,}" if row.delta.value is not None else ""),
-                Item(f"{row.gained:,}" if row.delta.value is not None else ""),
+                *(Item("" if row.delta.value is None else "unpaired" if flips is None else f"{flips:,}")
+                  for flips in (row.lost, row.gained)),
                 _word(row.word, row.reason, row.more_items, "items"),
             ])  # fmt: skip
     return Grid(columns, rows)

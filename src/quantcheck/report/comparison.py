@@ -7,7 +7,8 @@ from pydantic import Field
 from quantcheck.report.row import Row
 from quantcheck.report.summary import CorpusRow, Figure, QualitySummary, SpeedWord, TaskRow
 
-__all__ = ["SCHEMA_VERSION", "Difference", "RunComparison", "RunInfo", "RunSpeedRow", "VariantComparison"]
+__all__ = ["SCHEMA_VERSION", "Difference", "RunComparison", "RunInfo", "RunQualitySummary", "RunSpeedRow", "RunTaskRow",
+           "VariantComparison"]
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -49,6 +50,22 @@ class RunSpeedRow(Row):
     reason: str | None = None
 
 
+class RunTaskRow(TaskRow):
+    """One task in two runs, paired by item where both have items."""
+
+    paired: bool = Field(description="false: one side has a score without items; then `unpaired` is the test, and "
+                         "nothing is lost or gained by item")
+    lost: int | None  # type: ignore[assignment]
+    gained: int | None  # type: ignore[assignment]
+
+
+class RunQualitySummary(QualitySummary):
+    """All tasks of two runs together; `lost` and `gained` are null where a task is not paired."""
+
+    lost: int | None  # type: ignore[assignment]
+    gained: int | None  # type: ignore[assignment]
+
+
 class VariantComparison(Row):
     """A variant of run A (taken as the baseline) and a variant of run B."""
 
@@ -56,9 +73,9 @@ class VariantComparison(Row):
     b: str
     same_file: bool = Field(description="the artifacts have the same hash: what differs is no property of theirs")
     sentence: str
-    quality: QualitySummary
+    quality: RunQualitySummary
     speed: RunSpeedRow | None = Field(description="output throughput, all loads; null when no load is common to both")
-    tasks: list[TaskRow]
+    tasks: list[RunTaskRow]
     corpora: list[CorpusRow]
     loads: list[RunSpeedRow]
 

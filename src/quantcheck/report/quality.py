@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from quantcheck.report.answers import Compared, compare_answers, sampled_row, unpaired_row
+from quantcheck.report.apart import (
+    UNPAIRED,
+    Apart,
+    aggregate,
+    apart_corpus_row,
+    apart_row,
+    compare_cells,
+    unlike_work,
+)
 from quantcheck.report.cells import Cell, CellIndex
+from quantcheck.report.hashed import named_alike
 from quantcheck.report.pairs import Pair, pair_cells, unlike_hashes
 from quantcheck.report.records import cell_names
 from quantcheck.report.stopped import judge_looks, looked
@@ -60,7 +70,10 @@ def task_rows(index: CellIndex, variant: str, floors: dict[str, float]) -> list[
             "reason": verdict.reason,
             "margin": margin.accuracy(task),
         }
-        rows.append(_task_fields(task, variant, found).model_copy(update=update))
+        if isinstance(found, Apart):
+            update["reason"] = "; ".join(filter(None, (UNPAIRED, verdict.reason)))
+        row = apart_row(task, variant, found) if isinstance(found, Apart) else _task_fields(task, variant, found)
+        rows.append(row.model_copy(update=update))
     return [row.model_copy(update={"cells": _cells(index, variant, row.task)}) for row in rows]
 
 
@@ -79,13 +92,18 @@ class _Compared:
     sampling: dict[str, Any] | None
 
 
-def _compare(index: CellIndex, variant: str, task: str, margin: float) -> _Compared | str:
+def _compare(index: CellIndex, variant: str, task: str, margin: float) -> _Compared | Apart | str:
     ours, theirs = index.quality(index.baseline, task), index.quality(variant, task)
     if ours is None:
         return f"baseline: {index.missing(index.baseline, task)}"
     if theirs is None:
         return index.missing(variant, task)
-    pair = pair_cells(ours, theirs)
+    unlike = unlike_work(ours, theirs)
+    if unlike:
+        return unlike
+    if aggregate(ours) or aggregate(theirs):
+        return unlike_hashes(ours, theirs) or compare_cells(ours, theirs, margin)
+    pair = pair_cells(*named_alike(ours, theirs))
     if isinstance(pair, str):
         return pair
     looks, sampling = looked(ours, theirs, pair), theirs.record["result"].get("sampling")
@@ -178,6 +196,9 @@ def _corpus_row(index: CellIndex, variant: str, corpus: str, floor: float | None
             corpus=corpus, variant=variant, tokens=0, documents=0, unit=None, units=0, context=None, stride=None,
             perplexity=gone, ratio=gone, kl_divergence=gone, top1_agreement=gone, word=None, reason=reason,
         )  # fmt: skip
+    if aggregate(theirs) or aggregate(ours):
+        why = f"baseline: {index.missing(index.baseline, corpus)}"
+        return apart_corpus_row(ours, theirs, corpus, variant, index.experiment.policy.margin.perplexity_ratio, why)
     result, tokens = theirs.record["result"], theirs.table("tokens")
     units = token_units(tokens["document"])
     nll = np.asarray(tokens["nll"], dtype=np.float64)

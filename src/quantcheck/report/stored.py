@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from quantcheck.errors import SpecError, StoreError
 from quantcheck.report.cells import CellIndex, planned_cells, read_problems
+from quantcheck.report.imported import NO_REPORT, imported_experiment
 from quantcheck.report.summary import Summary
 from quantcheck.report.view import build_summary
 from quantcheck.spec.experiment import Experiment
@@ -38,6 +39,11 @@ class StoredRun:
         return found
 
     @property
+    def imported(self) -> bool:
+        """Whether other tools measured what it holds."""
+        return "imported" in self.document
+
+    @property
     def problems(self) -> list[dict[str, Any]]:
         return list(self.document.get("problems", []))
 
@@ -48,8 +54,11 @@ class StoredRun:
     def under(self, policy: Policy, source: str) -> "StoredRun":
         """The same cells held against another policy; its SLO takes the place of the load's.
 
-        Raises `SpecError`, with `source` as the policy's name, where it names a suite or a variant that is not here.
+        Raises `SpecError`, with `source` as the policy's name, where it names a suite or a variant that is not here,
+        and `StoreError` for imported results.
         """
+        if self.imported:
+            raise StoreError(f"{self.store.root}: {NO_REPORT}")
         document = self.experiment.model_dump(mode="json", by_alias=True)
         document["policy"] = policy.model_dump(mode="json")
         if policy.slo is not None and self.experiment.load is not None:
@@ -62,7 +71,9 @@ class StoredRun:
         return replace(self, experiment=experiment)
 
     def summary(self) -> Summary:
-        """The view model of the whole run."""
+        """The view model of the whole run; `StoreError` for imported results, which have none."""
+        if self.imported:
+            raise StoreError(f"{self.store.root}: {NO_REPORT}")
         return build_summary(self.experiment, self.cells, self.artifacts, environment_of(self.document),
                              self.problems, self.document.get("overlaps", []), finished=self.finished)
 
@@ -72,6 +83,12 @@ def read_experiment(store: Store) -> tuple[dict[str, Any], Experiment]:
     if not (store.root / "experiment.json").is_file():
         raise StoreError(f"{store.root}: not a results folder (no experiment.json); give the folder that a run wrote")
     document = store.read_document("experiment.json") or {}
+    if "imported" in document:
+        try:
+            return document, imported_experiment(document)
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{store.root / 'experiment.json'}: does not say which variants were imported; import "
+                             "the files again into another --out") from error
     try:
         return document, Experiment.model_validate(document.get("experiment"))
     except ValidationError as error:

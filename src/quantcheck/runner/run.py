@@ -201,6 +201,8 @@ def _claim(store: Store, experiment: Experiment, command: str | None) -> None:
             f"{store.root}: holds figures of another machine ({document.get('hardware_id')}, this is {here}); "
             "figures of two machines are not mixed: give another --out"
         )
+    if "imported" in document:
+        raise StoreError(f"{store.root}: holds imported results, which no run is mixed with: give another --out")
     digest = content_hash(experiment)
     if document.get("experiment_sha256") != digest:
         # What was reported belongs to another experiment; its cells stay and are used where they fit.

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from quantcheck.stats.apart import ApartResult
 from quantcheck.stats.clusters import clustering
 from quantcheck.stats.distributions import binomial_cdf
 from quantcheck.stats.draws import DrawsResult
@@ -108,7 +109,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def judge_tasks(
-    results: Mapping[str, PairedResult | DrawsResult],
+    results: Mapping[str, PairedResult | DrawsResult | ApartResult],
     *,
     alpha: float = 0.05,
     floors: Mapping[str, float] | None = None,
@@ -138,9 +139,10 @@ def judge_tasks(
     return verdicts
 
 
-def _more_items(result: PairedResult | DrawsResult, alpha: float) -> int | None:
+def _more_items(result: PairedResult | DrawsResult | ApartResult, alpha: float) -> int | None:
     """Items beyond those there are that settle it, with 80% power, if the rates stay what they are."""
-    n, psi, delta = result.flips.n, result.item_spread, result.delta
+    n = result.n if isinstance(result, ApartResult) else result.flips.n
+    psi, delta = result.item_spread, result.delta
     needs = [items_for_noninferiority(psi, result.margin, delta=delta, alpha=alpha)]
     if delta < 0:
         needs.append(items_to_detect(psi, delta, alpha=alpha))
