@@ -92,7 +92,7 @@ def test_plan_counts_cells_and_touches_nothing(go: Run, tmp_path: Path) -> None:
     data = yaml.safe_load(presets.text("reference"))
     entries = len(data["variants"]) + 1
     windows = len(data["load"]["workloads"]) * len(data["load"]["concurrency"])
-    suites = len(data["quality"]["suites"])
+    suites = len(data["quality"]["suites"]) + ("continuations" in data["quality"])
     cells = entries * (suites + data["blocks"] * windows)
     assert f"reference: {cells} cells" in text
     assert f"left to measure: {cells}" in text

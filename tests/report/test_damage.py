@@ -53,6 +53,17 @@ def test_bins_hold_every_token_once_and_their_own_means() -> None:
     assert unsure.nll_change.value == pytest.approx(0.25)
 
 
+def test_an_interval_stays_within_what_the_quantity_can_be() -> None:
+    base, variant = pair(documents=10)
+    kl = np.zeros(1000)
+    kl[150] = 9.0  # one token of one document
+    variant.tables["tokens"]["kl"] = kl
+    found = [row.kl_divergence for row in damage_rows(index_of(base, variant), "Q2_K") if row.part == "tokens 16 to 63"]
+    assert found[0].value is not None
+    assert found[0].low == 0.0
+    assert (found[0].high or 0.0) > 2 * found[0].value
+
+
 def test_positions_count_from_each_documents_second_token() -> None:
     rows = [row for row in damage_rows(index_of(*pair()), "Q2_K") if row.by == "position"]
     assert [row.part for row in rows] == ["tokens 1 to 15", "tokens 16 to 63", "tokens 64 to 100"]

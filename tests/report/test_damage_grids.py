@@ -21,7 +21,7 @@ def test_texts_of_tokens_cannot_break_a_table() -> None:
             token["token"] = "`|\n\r\u2028<b>*x*"
     summary = build_summary(synthetic.experiment(load=None), cells, synthetic.artifacts(), synthetic.ENVIRONMENT, [])
     text = render(summary)
-    section = text[text.index("### Worst tokens") :].partition("\n## ")[0]
+    section = text[text.index("### Worst tokens") :].partition("\n##")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 6
     assert all(line.replace("\\|", "").count("|") == 10 for line in lines)

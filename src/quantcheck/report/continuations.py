@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from quantcheck.report.cells import Cell, CellIndex
+from quantcheck.report.damage import within
 from quantcheck.report.pairs import unlike_hashes
 from quantcheck.report.quality import figure
 from quantcheck.report.summary import ChangedRow, ContinuationRow, Figure
@@ -91,7 +92,7 @@ def _row(index: CellIndex, variant: str) -> ContinuationRow:
         agreement=figure(share_interval(len(pairs) - len(changed), len(pairs))),
         first_divergence=figure(quantile_interval(changed, 0.5, unit="changed prompt")) if len(changed)
         else Figure(reason="no continuation changed"),
-        same_share=figure(t_interval(same, unit="prompt")),
+        same_share=within(figure(t_interval(same, unit="prompt")), 0.0, 1.0),
         length_ratio=figure(ratio_of_sums(theirs, ours, unit="prompt")) if ours.sum() > 0
         else Figure(reason="the baseline wrote nothing"),
     )

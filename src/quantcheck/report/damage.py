@@ -17,13 +17,14 @@ from quantcheck.report.summary import DamageRow, Figure, WorstTokenRow
 from quantcheck.stats import ratio_of_sums, token_units
 from quantcheck.stats.samples import quantile_interval
 
-__all__ = ["damage_rows", "worst_token_rows"]
+__all__ = ["damage_rows", "within", "worst_token_rows"]
 
 POSITIONS = (1, 16, 64, 256, 1024, 4096, 16384)
 """Lower ends of the bins by position; the first token of a document is never scored."""
 CONFIDENCES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
 QUANTILES = {0.5: "median", 0.9: "90% of the documents"}
 WORST_DOCUMENTS = 5
+RANGES = {"kl_divergence": (0.0, np.inf), "top1_agreement": (0.0, 1.0), "nll_change": (-np.inf, np.inf)}
 ALONE = "one document: nothing tells how far another one would be"
 
 FloatArray = npt.NDArray[np.float64]
@@ -110,12 +111,19 @@ def _part(
     _, member = np.unique(tokens.member[inside], return_inverse=True)
     counts = np.bincount(member).astype(np.float64)
     means = {
-        name: figure(ratio_of_sums(
-            np.bincount(member, weights=values[inside]).astype(np.float64), counts, unit=tokens.unit))
+        name: within(figure(ratio_of_sums(
+            np.bincount(member, weights=values[inside]).astype(np.float64), counts, unit=tokens.unit)), *RANGES[name])
         for name, values in tokens.values.items()
     }  # fmt: skip
     documents = len(np.unique(tokens.document[inside]))
     yield _row(tokens, by, part, low, high, (int(inside.sum()), documents), means, inside)
+
+
+def within(found: Figure, least: float, most: float) -> Figure:
+    """The figure with its interval cut to the values that the quantity can have: few units make it wider."""
+    if found.low is None or found.high is None:
+        return found
+    return found.model_copy(update={"low": max(found.low, least), "high": min(found.high, most)})
 
 
 def _documents(tokens: _Tokens) -> Iterator[DamageRow]:
