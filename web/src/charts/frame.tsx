@@ -2,9 +2,21 @@ import { type ReactNode, createContext, useContext, useEffect, useRef, useState 
 
 export type Margin = { top: number; right: number; bottom: number; left: number };
 
-/** Whether a chart is drawn only when it comes near: in a run with so many points that all at once would take long. */
+/** Whether a chart is drawn only while it is near: in a run with so many points that all at once would take long. */
 export const Lazy = createContext(false);
-const NEAR = "600px";
+const NEAR = "120px";
+
+// One chart a frame, so that the page answers between them.
+const waiting: (() => void)[] = [];
+
+function draw() {
+  waiting.shift()?.();
+  if (waiting.length) setTimeout(() => requestAnimationFrame(draw));
+}
+
+function enqueue(show: () => void) {
+  if (waiting.push(show) === 1) requestAnimationFrame(draw);
+}
 
 /** A chart as wide as its place. `children` draws it for a width; narrower paper scales it down. */
 export function Chart({ title, height, children, most = 1200 }: {
@@ -22,12 +34,15 @@ export function Chart({ title, height, children, most = 1200 }: {
   }, [most]);
   useEffect(() => {
     if (!lazy || !place.current) return;
-    const watch = new IntersectionObserver(([entry]) => { if (entry!.isIntersecting) setNear(true); }, { rootMargin: NEAR });
+    let shown = true;
+    const watch = new IntersectionObserver(([entry]) => {
+      if (entry!.isIntersecting) enqueue(() => { if (shown) setNear(true); });
+      else setNear(false);
+    }, { rootMargin: NEAR });
     watch.observe(place.current);
-    return () => watch.disconnect();
+    return () => { shown = false; watch.disconnect(); };
   }, [lazy]);
   const drawn = width || 640;
-  // A run of many points is drawn once, when the width is known.
   const ready = lazy ? near && width > 0 : true;
   return (
     <div className="chart" ref={place}>

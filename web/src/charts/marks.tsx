@@ -7,7 +7,7 @@ import type { Run } from "@/data/run";
 const SHAPES = [symbolCircle, symbolSquare, symbolTriangle, symbolDiamond, symbolWye, symbolCross];
 const HUES = 7;
 
-export type Look = { colour: string; path: (area?: number) => string; dash: string | undefined };
+export type Look = { colour: string; path: string; dash: string | undefined };
 
 const KNOWN = new WeakMap<Run, Map<string, Look>>();
 
@@ -21,7 +21,7 @@ export function looks(run: Run): Map<string, Look> {
     const shape = SHAPES[(i + 1) % SHAPES.length]!;
     return [variant.name, {
       colour: i < 0 ? "var(--ink)" : `var(--hue-${(i % HUES) + 1})`,
-      path: (area = 64) => symbol(shape, area)() ?? "",
+      path: symbol(shape, 64)() ?? "",
       dash: i < 0 ? "5 3" : undefined,
     }];
   }));
@@ -36,7 +36,7 @@ export function Mark({ look, x, y, title, hollow, name, point }: {
   look: Look; x: number; y: number; title: string; hollow?: boolean; name: string; point?: string;
 }) {
   return (
-    <path className={hollow ? "mark hollow" : "mark"} data-variant={name} data-point={point} onClick={pick(point)} d={look.path()} transform={`translate(${x},${y})`} stroke={look.colour}
+    <path className={hollow ? "mark hollow" : "mark"} data-variant={name} data-point={point} onClick={pick(point)} d={look.path} transform={`translate(${x},${y})`} stroke={look.colour}
       strokeWidth={1.8} fill={hollow ? "var(--paper)" : look.colour}>
       <title>{title}</title>
     </path>
@@ -61,7 +61,7 @@ export function Legend({ run, hidden, toggle }: {
           <>
             <svg width={26} height={14} aria-hidden="true">
               <line x1={0} x2={26} y1={7} y2={7} stroke={look.colour} strokeWidth={2} strokeDasharray={look.dash} />
-              <path d={look.path()} transform="translate(13,7)" fill={look.colour} />
+              <path d={look.path} transform="translate(13,7)" fill={look.colour} />
             </svg>
             {name}
           </>

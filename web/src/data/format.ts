@@ -16,8 +16,17 @@ export function metric(key: string): Metric {
 
 export type Format = (value: number, unit?: boolean) => string;
 
-export const grouped = (value: number, digits: number): string =>
-  value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+// A formatter is dear to make and cheap to use: thousands of points each say their figures.
+const FORMATS = new Map<number, Intl.NumberFormat>();
+
+export function grouped(value: number, digits: number): string {
+  let format = FORMATS.get(digits);
+  if (!format) {
+    format = new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    FORMATS.set(digits, format);
+  }
+  return format.format(value);
+}
 
 export const asMetric = (key: string): Format => (value, unit = true) => {
   const { scale, digits, unit: name } = metric(key);

@@ -1,5 +1,6 @@
 // The run that lies in the page, and what is asked of it in more than one view.
 
+import { grouped } from "./format";
 import type { Figure, Summary } from "./summary";
 
 // Lists that older summaries lack are empty here: absent, not zero.
@@ -93,7 +94,7 @@ export const broken = (row: Run["loads"][number] | undefined): boolean => (row?.
 /** `48 requests in 4 blocks, 0 failed`, and what else is to be known of a load. */
 export function requestsText(row: Run["loads"][number] | undefined): string {
   if (!row) return "not measured";
-  return `${row.requests.toLocaleString("en-US")} requests in ${row.blocks} ${row.blocks === 1 ? "block" : "blocks"}, ${row.failed} failed`
+  return `${grouped(row.requests, 0)} requests in ${row.blocks} ${row.blocks === 1 ? "block" : "blocks"}, ${row.failed} failed`
     + (row.saturated ? `, saturated in ${row.saturated}` : "");
 }
 

@@ -1,6 +1,6 @@
 import { useAddress } from "@/data/address";
-import { Cells } from "./Cells";
-import { type Now, type RunLine, type Told, stateText } from "./told";
+import { Cells, placeOf } from "./Cells";
+import { type Cell, type Now, type RunLine, type Told, stateText } from "./told";
 
 /** `now: Q8_0, chat@c8, block 2`. */
 function nowText(now: Now | null): string | null {
@@ -11,8 +11,8 @@ function nowText(now: Now | null): string | null {
 }
 
 /** Above the report: which run, and how far it is. */
-export function Bar({ told, run, own, lost }: {
-  told: Told | null; run: RunLine | null; own: Told["run"]; lost: boolean;
+export function Bar({ told, run, own, cells, lost }: {
+  told: Told | null; run: RunLine | null; own: Told["run"]; cells: Cell[] | null; lost: boolean;
 }) {
   const { get, set } = useAddress();
   const asked = get("run");
@@ -38,8 +38,8 @@ export function Bar({ told, run, own, lost }: {
           {lost ? "The server does not answer; trying again. What is shown may be old." : ""}
         </span>
       </div>
-      {run && own && run.cells_here && own.cells.length
-        ? <Cells key={run.name} cells={own.cells} now={run.state === "running" ? own.now : null} open={run.state === "running"} /> : null}
+      {run?.cells_here && cells?.length
+        ? <Cells key={run.name} cells={cells} now={run.state === "running" ? placeOf(own?.now) : null} open={run.state === "running"} /> : null}
     </section>
   );
 }

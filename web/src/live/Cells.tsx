@@ -1,12 +1,16 @@
-import { useState } from "react";
+import { memo, useState } from "react";
 import type { Cell, Now } from "./told";
 
 type Place = { block: number; at: number | null };
 
 const time = (at: number) => new Date(at * 1000).toLocaleTimeString();
 
+/** The cell in hand; of an engine that is starting, all cells of its block. */
+export const placeOf = (now: Now | null | undefined): string | null =>
+  now?.variant === undefined ? null : [now.variant, now.block, now.subject === "starting" ? "" : now.subject].join("\n");
+
 /** Every cell of the run: a line per variant, a square per block, filled when it is stored. */
-export function Cells({ cells, now, open }: { cells: Cell[]; now: Now | null; open: boolean }) {
+export const Cells = memo(function Cells({ cells, now, open }: { cells: Cell[]; now: string | null; open: boolean }) {
   const [shown, setShown] = useState(open);
   const subjects = [...new Set(cells.map((c) => c[1]))];
   const lines = new Map<string, Map<string, Place[]>>();
@@ -16,7 +20,7 @@ export function Cells({ cells, now, open }: { cells: Cell[]; now: Now | null; op
     lines.set(variant, line);
   }
   const kind = (variant: string, subject: string, { block, at }: Place) =>
-    at !== null ? "stored" : now?.variant === variant && now.block === block && (now.subject === subject || now.subject === "starting") ? "now" : "open";
+    at !== null ? "stored" : now === [variant, block, subject].join("\n") || now === [variant, block, ""].join("\n") ? "now" : "open";
   return (
     <details className="cells" open={shown} onToggle={(event) => setShown(event.currentTarget.open)}>
       <summary>Cells</summary>
@@ -47,4 +51,4 @@ export function Cells({ cells, now, open }: { cells: Cell[]; now: Now | null; op
       ) : null}
     </details>
   );
-}
+});

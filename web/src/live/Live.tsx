@@ -18,7 +18,7 @@ const MORE = [{ key: "against", title: "A against B", View: Against }];
 export function Live() {
   const { get } = useAddress();
   const asked = get("run");
-  const { told, lost } = useTold(asked);
+  const { told, cells, lost } = useTold(asked);
   const run = told?.runs.find((r) => r.name === asked) ?? null;
   const has = run !== null && run.state !== "unreadable" && (run.stored > 0 || !run.cells_here);
   const own = told?.run?.name === asked ? told?.run ?? null : null;
@@ -29,7 +29,7 @@ export function Live() {
 
   return (
     <Runs value={{ runs: told?.runs ?? [], shown: asked }}>
-      <Bar told={told} run={run} own={own} lost={lost} />
+      <Bar told={told} run={run} own={own} cells={cells?.name === asked ? cells.cells : null} lost={lost} />
       {answer?.value ? <Report run={answer.value} more={MORE} />
         : <main className="empty"><h1>quantcheck</h1><p role="status">{why()}</p></main>}
     </Runs>

@@ -1,6 +1,6 @@
 // What the server tells, as it tells it. Only the live page asks for anything: report.html has no server behind it.
 
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { type Run, parseRun } from "@/data/run";
 
 export type RunLine = {
@@ -12,27 +12,39 @@ export type Cell = [string, string, number, number | null];
 export type Now = { doing?: string; variant?: string; subject?: string; block?: number; done?: number; of?: number };
 export type Told = {
   searched: boolean; folders: string[]; runs: RunLine[];
-  run: { name: string; now: Now | null; figures: string | null; cells: Cell[] } | null;
+  run: { name: string; now: Now | null; figures: string | null } | null;
 };
+export type Cells = { name: string; cells: Cell[] } | null;
 
 /** Whether a server stands behind this page: it says so in the page itself. */
 export const isLive = () => document.getElementById("live") !== null;
 
+/** A browser has few connections to one server: a page that nobody sees holds none. */
+const subscribe = (changed: () => void) => {
+  document.addEventListener("visibilitychange", changed);
+  return () => document.removeEventListener("visibilitychange", changed);
+};
+const isSeen = () => document.visibilityState !== "hidden";
+
 /** The runs, and the cells of the one that is shown, as they change. */
-export function useTold(run: string | null): { told: Told | null; lost: boolean } {
+export function useTold(run: string | null): { told: Told | null; cells: Cells; lost: boolean } {
   const [told, setTold] = useState<Told | null>(null);
+  const [cells, setCells] = useState<Cells>(null);
   const [lost, setLost] = useState(false);
+  const seen = useSyncExternalStore(subscribe, isSeen, isSeen);
   useEffect(() => {
+    if (!seen) return;
     const source = new EventSource(run === null ? "events" : `events?${new URLSearchParams({ run })}`);
     source.onmessage = (event: MessageEvent<string>) => {
       setLost(false);
       setTold(JSON.parse(event.data) as Told);
     };
+    source.addEventListener("cells", (event: MessageEvent<string>) => setCells(JSON.parse(event.data) as Cells));
     source.onopen = () => setLost(false);
     source.onerror = () => setLost(true);
     return () => source.close();
-  }, [run]);
-  return { told, lost };
+  }, [run, seen]);
+  return { told, cells, lost };
 }
 
 export type Answer<T> = { of: string; value: T | null; reason: string | null };

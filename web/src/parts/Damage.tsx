@@ -93,7 +93,7 @@ export function SideBySide({ run }: { run: Run }) {
             </>
           ) : <p className="note">Every continuation is the same as {run.experiment.baseline}&apos;s.</p>}
         </>
-      ) : <Absent>n/a (no continuations in this run; `continuations` of the experiment&apos;s quality asks for them).</Absent>}
+      ) : <Absent>n/a (this run has no continuations; <code>continuations:</code> under the experiment&apos;s <code>quality:</code> asks for them).</Absent>}
     </>
   );
 }

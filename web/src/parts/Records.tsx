@@ -1,3 +1,4 @@
+import { useState } from "react";
 import { setState, useAddress } from "@/data/address";
 import { isLive } from "@/live/told";
 
@@ -8,11 +9,12 @@ const NONE = "not named in this summary";
 
 /** Links to raw records, beside the report in its results folder; away from it a link still names its cell. */
 export function Raw({ cells }: { cells: string[] | undefined }) {
+  const [opened, open] = useState(false);
   if (!cells?.length) return <span className="na">n/a <small>{NONE}</small></span>;
   return (
-    <details className="raw">
+    <details className="raw" onToggle={(event) => { if (event.currentTarget.open) open(true); }}>
       <summary>{cells.length === 1 ? "1 cell" : `${cells.length} cells`}</summary>
-      <ul>{cells.map((cell) => <li key={cell}><Link cell={cell} /></li>)}</ul>
+      {opened ? <ul>{cells.map((cell) => <li key={cell}><Link cell={cell} /></li>)}</ul> : null}
     </details>
   );
 }
@@ -23,12 +25,18 @@ export function Link({ cell }: { cell: string }) {
   return <a href={href}>{cell}</a>;
 }
 
+/** The one of `points` that is asked for. */
+export const among = <P,>(points: P[], keyOf: (point: P) => string, tell: (point: P) => Omit<Told, "key">) => (key: string): Told | null => {
+  const point = points.find((p) => keyOf(p) === key);
+  return point === undefined ? null : { key, ...tell(point) };
+};
+
 /** What the reader picked in a chart, by a click on its mark; the tables give the same to the keyboard. */
-export function Picked({ points }: { points: () => Told[] }) {
+export function Picked({ tell }: { tell: (key: string) => Told | null }) {
   const { get } = useAddress();
   const key = get("point");
   if (!key) return <p className="hint">Pick a point for its raw records; the tables have them too.</p>;
-  const told = points().find((p) => p.key === key);
+  const told = tell(key);
   if (!told) return null;
   return (
     <div className="picked" role="status">

@@ -3,7 +3,7 @@ import { type ReactNode, useState } from "react";
 export type Column<Row> = { title: string; hint?: string; number?: boolean; cell: (row: Row) => ReactNode };
 
 /** Rows that are shown at once: a table of thousands would hold up the page. */
-const SHOWN = 100;
+const SHOWN = 50;
 
 /** A table with a caption; it scrolls sideways by itself where the page is narrow. The first column heads its row. */
 export function Table<Row>({ caption, columns, rows, className, first = SHOWN }: {
@@ -14,7 +14,7 @@ export function Table<Row>({ caption, columns, rows, className, first = SHOWN }:
     <>
       <div className="scroll" tabIndex={0} role="region" aria-label={caption}>
         <table className={className}>
-          <caption>{caption}</caption>
+          <caption><span>{caption}</span></caption>
           <thead>
             <tr>{columns.map((c) => (
               <th key={c.title} scope="col" className={c.number ? "number" : undefined} title={c.hint}>{c.title}</th>

@@ -9,7 +9,7 @@ import { type Figure, type Run, percentileAt, sloOf, whyMissing } from "@/data/r
 import { type Held, type Limits, type Price, limitsText, mixed, ownSlo, whatIf } from "@/data/whatIf";
 import { Choice } from "@/parts/Choice";
 import { Fig } from "@/parts/figures";
-import { Picked, Raw, type Told } from "@/parts/Records";
+import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
 const asUsd: Format = (value, unit = true) => (unit ? "$" : "") + grouped(value, value < 0.1 ? 4 : value < 10 ? 3 : 2);
@@ -54,7 +54,8 @@ export function Cost({ run }: { run: Run }) {
     return asked === null ? own ?? null : Number(asked) > 0 ? Number(asked) : null;
   };
   const limitMs = LIMITS.map(ms);
-  const standard = Object.keys(slo).length ? `p${+((slo.share ?? 0.95) * 100).toFixed(2)}` : supported(run);
+  const known = useMemo(() => supported(run), [run]);
+  const standard = Object.keys(slo).length ? `p${+((slo.share ?? 0.95) * 100).toFixed(2)}` : known;
   const percentile = [...PERCENTILES, standard].find((p) => p === get("at")) ?? standard;
   const changed = LIMITS.some((key) => get(key) !== null) || percentile !== standard;
   const key = limitMs.join();
@@ -66,14 +67,16 @@ export function Cost({ run }: { run: Run }) {
     return changed ? rows : ownSlo(run, rows, price);
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [run, key, percentile, price, changed]);
+  const workloads = useMemo(() => [...new Set(held.map((h) => h.workload))], [held]);
+  const asMix = get("mix");
+  const shares = sharesOf(asMix, workloads);
+  const names = [...hidden].join("\n");
+  const shown = useMemo(() => held.filter((h) => !names.split("\n").includes(h.variant)), [held, names]);
+  const mix = useMemo(() => workloads.length > 1 ? mixed(shown, sharesOf(asMix, workloads)) : [], [shown, asMix, workloads]);
   if (!run.loads.length) return <Absent>Cost: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
-  const workloads = [...new Set(held.map((h) => h.workload))];
-  const shares = sharesOf(get("mix"), workloads);
-  const shown = held.filter((h) => !hidden.has(h.variant));
-  const mix = workloads.length > 1 ? mixed(shown, shares) : [];
   const asked = LIMITS.filter((_, i) => limitMs[i]);
   const limitsInWords = limitsText(Object.fromEntries(asked.map((name) => [name, ms(name)! / metric(name).scale])));
-  const told = (): Told[] => shown.map((h) => ({ key: `${h.variant} ${h.workload}`, text: textOf(h), cells: h.cells }));
+  const tell = among(shown, (h) => `${h.variant} ${h.workload}`, (h) => ({ text: textOf(h), cells: h.cells }));
   return (
     <>
       <div className="controls">
@@ -110,7 +113,7 @@ export function Cost({ run }: { run: Run }) {
       {price === null ? <Absent>Cost: n/a (no price). Give one above.</Absent> : (
         <>
           <Bars run={run} rows={shown} mix={mix} />
-          <Picked points={told} />
+          <Picked tell={tell} />
           <Behind title="The figures: cost">
             <Table caption="USD per million output tokens" rows={shown} columns={[
               { title: "workload", cell: (r) => r.workload }, { title: "variant", cell: (r) => r.variant },

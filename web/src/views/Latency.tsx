@@ -1,4 +1,4 @@
-import { useMemo } from "react";
+import { useDeferredValue, useMemo } from "react";
 import { type Axis, LoadLines, type Point, type Series, pointText } from "@/charts/LoadLines";
 import { CUT, isCut } from "@/charts/Whisker";
 import { Legend } from "@/charts/marks";
@@ -43,7 +43,7 @@ function panelsOf(run: Run, key: string, names: string[]): Panel[] {
   return ladders(run.loads.map((l) => l.load)).map((group) => ({
     key: group.title + group.unit, title: group.title, unit: group.unit, axis: axisOf(key), limit,
     span: loadText(group.loads[0]!) + (group.loads.length > 1 ? ` to ${loadText(group.loads.at(-1)!)}` : ""),
-    limitText: limit === undefined ? undefined : `SLO ${asMetric(key)(limit)} for ${+(share * 100).toFixed(2)}%`,
+    limitText: limit === undefined ? undefined : `SLO ${+(limit * metric(key).scale).toPrecision(6)} ${metric(key).unit} for ${+(share * 100).toFixed(2)}%`,
     series: names.map((variant) => ({ variant, points: group.loads.map((l) => pointOf(run, key, variant, l.name, limit, share)) })),
   }));
 }
@@ -69,20 +69,29 @@ export function Latency({ run }: { run: Run }) {
   const slo = sloOf(run);
   const log = get("scale") === "log";
   const shown = run.variants.map((v) => v.name).filter((name) => !hidden.has(name)).join("\n");
+  // The controls answer at once; the charts follow as soon as they are drawn.
+  const drawn = useDeferredValue(useMemo(() => ({ log, shown }), [log, shown]));
   const sections = useMemo(() => {
-    const names = shown ? shown.split("\n") : [];
+    const names = drawn.shown ? drawn.shown.split("\n") : [];
     const keys = [...(sloOf(run).itl_ms ? [...SHOWN.slice(0, 2), "tpot", "e2e"] : SHOWN), THROUGHPUT];
     return { metrics: keys.map((key) => [key, panelsOf(run, key, names)] as const), degradation: degradationPanels(run, names) };
-  }, [run, shown]);
+  }, [run, drawn.shown]);
+  const [refused, crossed] = useMemo(() => [
+    run.loads.some((l) => l.percentiles.some((p) => p.percentile === "p95" && p.value.value == null)), run.loads.some(broken)], [run]);
+  const cut = useMemo(() => [...sections.metrics.map(([, panels]) => panels), sections.degradation].flat().some(({ series }) =>
+    isCut(series.flatMap((s) => s.points.map((p) => p.value)), series.flatMap((s) => s.points.map((p) => p.p95?.value)))), [sections]);
   if (!run.loads.length) return <Absent>Speed under load: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
-  const told = (): Told[] => [...sections.metrics.map(([key, panels]) => [metric(key).label, panels] as const), ["ITL ratio", sections.degradation] as const]
-    .flatMap(([label, panels]) => panels.flatMap(({ series, axis }) => series.flatMap(({ variant, points }) => points.map((p) => ({
-      key: p.key, text: `${label}: ${pointText(variant, p, axis.format)}`, cells: found(run).load(variant, p.load.name)?.cells ?? [],
-    })))));
-  const refused = run.loads.some((l) => l.percentiles.some((p) => p.percentile === "p95" && p.value.value == null));
-  const cut = [...sections.metrics.map(([, panels]) => panels), sections.degradation].flat().some(({ series }) =>
-    isCut(series.flatMap((s) => s.points.map((p) => p.value)), series.flatMap((s) => s.points.map((p) => p.p95?.value))));
-  const has = (test: (row: Run["loads"][number]) => boolean) => run.loads.some(test);
+  const tell = (key: string): Told | null => {
+    for (const [label, panels] of [...sections.metrics.map(([k, panels]) => [metric(k).label, panels] as const), ["ITL ratio", sections.degradation] as const]) {
+      for (const { series, axis } of panels) {
+        for (const { variant, points } of series) {
+          const p = points.find((point) => point.key === key);
+          if (p) return { key, text: `${label}: ${pointText(variant, p, axis.format)}`, cells: found(run).load(variant, p.load.name)?.cells ?? [] };
+        }
+      }
+    }
+    return null;
+  };
   return (
     <>
       <div className="controls">
@@ -93,18 +102,18 @@ export function Latency({ run }: { run: Run }) {
       <p className="note">
         Latencies: the line is p50, bars are its 95% interval over blocks, the band reaches up to p95. A cross marks a load with failed
         requests, or an open loop that is saturated: its latencies grew until its end.
-        {has(broken) ? "" : " This run has none."}
+        {crossed ? "" : " This run has none."}
         {Object.keys(slo).length ? ` A ring marks the first load at which the SLO (dashed) is missed: there the p${+((slo.share ?? 0.95) * 100).toFixed(2)} is above it.`
           : " No SLO was asked for."}
         {cut ? ` ${CUT}` : ""}
         {refused ? " Where there is no band, the requests are too few for a p95: it is refused, not guessed." : ""}
       </p>
-      <Picked points={told} />
+      <Picked tell={tell} />
       {sections.metrics.map(([key, panels]) => (
         <section key={key}>
           <h3>{metric(key).label}, {metric(key).unit}</h3>
           <p className="note">{metric(key).definition}; {metric(key).better} is better.</p>
-          <Panels run={run} panels={panels} log={log} label={metric(key).label} />
+          <Panels run={run} panels={panels} log={drawn.log} label={metric(key).label} />
           <Behind title={`The figures: ${metric(key).label}`}><Figures run={run} metricKey={key} /></Behind>
         </section>
       ))}
@@ -112,7 +121,7 @@ export function Latency({ run }: { run: Run }) {
         <section>
           <h3>How much tokens slow down with load</h3>
           <p className="note">ITL at a load over ITL at the workload&apos;s lowest load, paired by block, with 95% intervals. 1x would be no slowing.</p>
-          <Panels run={run} panels={sections.degradation} log={log} label="ITL ratio" rule={1} />
+          <Panels run={run} panels={sections.degradation} log={drawn.log} label="ITL ratio" rule={1} />
           <Behind title="The figures: ITL degradation"><Table caption="ITL degradation" rows={run.degradation} columns={[
             { title: "load", cell: (d) => d.load }, { title: "against", cell: (d) => d.lowest },
             { title: "variant", cell: (d) => d.variant },

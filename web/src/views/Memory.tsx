@@ -4,7 +4,7 @@ import { setState } from "@/data/address";
 import { type Format, asBytes, figureText, grouped, metric } from "@/data/format";
 import { type Figure, type Run, whyMissing } from "@/data/run";
 import { Fig } from "@/parts/figures";
-import { Picked, Raw, type Told } from "@/parts/Records";
+import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Table } from "@/parts/Table";
 
 // A GPU sold as "80 GB" has 80 GiB, a little of it taken by its own firmware.
@@ -42,8 +42,8 @@ export function Memory({ run }: { run: Run }) {
   const columns = gpu
     ? [...GPU.map((p) => p.key), "gpu_total_bytes", "gpu_kv_needed_bytes", "gpu_footprint_bytes"]
     : [...HOST.map((p) => p.key), "rss_bytes", "pss_bytes"];
-  const told = (): Told[] => rows.map((row) => ({
-    key: row.variant, text: `${row.variant}: ${parts.map((p) => `${short(p.key)} ${figureText(row.figures[p.key] ?? {}, asBytes)}`).join("; ")}`,
+  const tell = among(rows, (row) => row.variant, (row) => ({
+    text: `${row.variant}: ${parts.map((p) => `${short(p.key)} ${figureText(row.figures[p.key] ?? {}, asBytes)}`).join("; ")}`,
     cells: row.cells,
   }));
   return (
@@ -67,7 +67,7 @@ export function Memory({ run }: { run: Run }) {
           : `The bytes of the weights file, and what the engine reserved for keys and values. Overhead and what is free are not split up here: ${run.environment.gpus instanceof Array && run.environment.gpus.length ? whyMissing(run, "GPU memory") : "the process's resident memory, all of it together, is in the table"}.`}
         {drawn.length ? ` Dashed rules are the memory of common GPUs: ${drawn.join(", ")} GB.` : ` All of it is less than the ${DEVICES[0]} GB of a small GPU; the rules at ${DEVICES.join(", ")} GB lie beyond the axis.`}
       </p>
-      <Picked points={told} />
+      <Picked tell={tell} />
       <Table caption="Memory, as measured" rows={rows} columns={[
         { title: "variant", cell: (r) => r.variant },
         ...columns.map((key) => ({ title: short(key), hint: metric(key).definition, number: true,

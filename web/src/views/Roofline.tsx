@@ -5,7 +5,7 @@ import { type Format, asRatio, figureText, grouped } from "@/data/format";
 import { type Figure, type Run, found, requestsText, whyMissing } from "@/data/run";
 import { useHidden } from "@/data/address";
 import { Fig, Missing } from "@/parts/figures";
-import { Picked, Raw, type Told } from "@/parts/Records";
+import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
 type Row = Run["roofline"][number];
@@ -24,9 +24,8 @@ const big = (scale: number, unit: string): Format => (value) => `${+(value / sca
 export function Roofline({ run }: { run: Run }) {
   const [hidden, toggle] = useHidden();
   const rows = run.roofline.filter((r) => !hidden.has(r.variant));
-  const told = (): Told[] => PHASES.flatMap((phase) => rows.map((row) => ({
-    key: keyOf(phase, row), text: textOf(run, phase, row), cells: found(run).load(row.variant, row.load)?.cells ?? [],
-  })));
+  const tell = among(PHASES.flatMap((phase) => rows.map((row) => ({ phase, row }))), ({ phase, row }) => keyOf(phase, row),
+    ({ phase, row }) => ({ text: textOf(run, phase, row), cells: found(run).load(row.variant, row.load)?.cells ?? [] }));
   if (!run.roofline.length) return <Absent>Roofline: n/a ({whyMissing(run, "roofline")}).</Absent>;
   return (
     <>
@@ -45,7 +44,7 @@ export function Roofline({ run }: { run: Run }) {
           </figure>
         ))}
       </div>
-      <Picked points={told} />
+      <Picked tell={tell} />
       {run.explanations.length ? <h3>Why each variant is as fast as it is</h3> : null}
       <ul className="sentences">
         {run.explanations.map((e) => <li key={`${e.workload} ${e.variant}`}><b>{e.workload}</b> {e.sentence}</li>)}

@@ -5,7 +5,7 @@ import { setState } from "@/data/address";
 import { asMetric, asPoints, asRatio, figureText, metric } from "@/data/format";
 import type { Figure, Run } from "@/data/run";
 import { Fig, Missing } from "@/parts/figures";
-import { Picked, Raw } from "@/parts/Records";
+import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
 type Fact = [string, string];
@@ -127,7 +127,7 @@ export function RunView({ run }: { run: Run }) {
           than a variant differs is left out for that variant (a cross).
         </p>
         <Drift blocks={run.blocks} margin={margin} />
-        <Picked points={() => run.blocks.map((b) => ({ key: `block ${b.block}`, text: blockText(b), cells: b.cells ?? [] }))} />
+        <Picked tell={among(run.blocks, (b) => `block ${b.block}`, (b) => ({ text: blockText(b), cells: b.cells ?? [] }))} />
         <Table caption="Drift by block" rows={run.blocks} columns={[
             { title: "block", cell: (b) => b.block + 1 },
             { title: "drift", number: true, cell: (b) => <Fig figure={drift(b)} format={asPercent} /> },

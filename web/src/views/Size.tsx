@@ -6,7 +6,7 @@ import { useAddress } from "@/data/address";
 import { type Format, asBytes, asFineRatio, asMetric, asPoints, figureText, hasInterval, metric } from "@/data/format";
 import { type Figure, type Run, whyMissing } from "@/data/run";
 import { Fig, Missing } from "@/parts/figures";
-import { Picked, Raw } from "@/parts/Records";
+import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Table } from "@/parts/Table";
 import { Choice } from "@/parts/Choice";
 
@@ -63,7 +63,7 @@ export function Size({ run }: { run: Run }) {
           : "On these axes no frontier was judged; the frontier is that of the first measure."}
         {` Bars are 95% intervals.${log ? ` The axis is even up to ${axis.format(axis.zero + axis.step)} and logarithmic beyond.` : ""}`}
       </p>
-      <Picked points={() => axis.points.map((p) => ({ key: p.variant, text: textOf(p, axis), cells: p.cells }))} />
+      <Picked tell={among(axis.points, (p) => p.variant, (p) => ({ text: textOf(p, axis), cells: p.cells }))} />
       <Table caption={`${axis.title} against size`} rows={axis.points} columns={[
         { title: "variant", cell: (p) => p.variant },
         { title: "size", number: true, cell: (p) => <Fig figure={p.x} format={asBytes} /> },
@@ -80,11 +80,11 @@ export function Size({ run }: { run: Run }) {
 const textOf = (p: Point, axis: Axis) => `${p.variant}: ${figureText(p.x, asBytes)}; ${axis.title.toLowerCase()} ${figureText(p.y, axis.format)}`
   + (p.n ? `; ${p.n}` : "") + (p.on === false ? `; dominated by ${p.by.join(", ")}` : "");
 
-type Spot = { name: string; x: number; y: number };
+type Spot = { name: string; x: number; y: number; low: number; high: number };
 
 /** A place for each point's name: above to the right, else to the left, else farther up; clear of marks and of other names. */
 function placed(spots: Spot[], left: number, right: number): (Spot & { end: boolean })[] {
-  const taken: [number, number, number, number][] = spots.map((s) => [s.x - 7, s.x + 7, s.y - 7, s.y + 7]);
+  const taken: [number, number, number, number][] = spots.map((s) => [s.x - 7, s.x + 7, Math.min(s.y - 7, s.high), Math.max(s.y + 7, s.low)]);
   const free = ([a, b, c, d]: [number, number, number, number]) =>
     a >= left && b <= right + 20 && taken.every(([e, f, g, h]) => b < e || a > f || d < g || c > h);
   return spots.map((s) => {
@@ -94,7 +94,7 @@ function placed(spots: Spot[], left: number, right: number): (Spot & { end: bool
       [end ? s.x - 10 - long : s.x + 10, end ? s.x - 10 : s.x + 10 + long, s.y + dy - 10, s.y + dy + 3];
     const found = tried.find((t) => free(box(t))) ?? { dy: -9, end: s.x > right - 90 };
     taken.push(box(found));
-    return { name: s.name, x: s.x + (found.end ? -10 : 10), y: s.y + found.dy, end: found.end };
+    return { ...s, x: s.x + (found.end ? -10 : 10), y: s.y + found.dy, end: found.end };
   });
 }
 
@@ -126,7 +126,8 @@ function Scatter({ run, axis, log }: { run: Run; axis: Axis; log: boolean }) {
             {front.length > 1 ? (
               <polyline className="frontier" points={front.map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")} />
             ) : null}
-            {placed(shown.map((p) => ({ name: p.variant, x: x(p.x.value!), y: y(p.y.value!) })), left, right).map((label) => (
+            {placed(shown.map((p) => ({
+              name: p.variant, x: x(p.x.value!), y: y(p.y.value!), low: y(p.y.low ?? p.y.value!), high: y(p.y.high ?? p.y.value!) })), left, right).map((label) => (
               <text key={label.name} className="strong" x={label.x} y={label.y} textAnchor={label.end ? "end" : "start"}>{label.name}</text>
             ))}
             {shown.map((p) => {

@@ -7,7 +7,7 @@ import { type Run, whyMissing } from "@/data/run";
 import { Fig, Missing, Word } from "@/parts/figures";
 import { Choice } from "@/parts/Choice";
 import { SideBySide, WorstTokens } from "@/parts/Damage";
-import { Picked, Raw } from "@/parts/Records";
+import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
 /** Slices shown before the reader asks for all. */
@@ -46,7 +46,7 @@ export function Tasks({ run }: { run: Run }) {
         <Choice label="Scale" choices={[["linear", "linear"], ["log", "log beyond the margin"]]} now={log ? "log" : "linear"}
           choose={(key) => set("changes", key)} />
       </div>
-      <Picked points={() => [...taskRows, ...corpusRows].map((r) => ({ key: r.point, text: r.title, cells: r.cells }))} />
+      <Picked tell={among([...taskRows, ...corpusRows], (r) => r.point, (r) => ({ text: r.title, cells: r.cells }))} />
       <h3>Change of accuracy, task by task</h3>
       {taskRows.length ? (
         <>

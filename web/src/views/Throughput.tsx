@@ -1,5 +1,5 @@
 import { scaleLinear, scaleLog } from "d3-scale";
-import { memo, useMemo } from "react";
+import { memo, useDeferredValue, useMemo } from "react";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
 import { CUT, Whisker, axisBegin, axisEnd, isCut } from "@/charts/Whisker";
 import { Cross, Legend, Mark, looks } from "@/charts/marks";
@@ -9,7 +9,7 @@ import { dominated, staircase } from "@/data/frontier";
 import { type Figure, type Run, broken, found, gpusOf, ladders, loadText, parseLoad, percentileAt, requestsText, whyMissing } from "@/data/run";
 import { Choice } from "@/parts/Choice";
 import { Fig } from "@/parts/figures";
-import { Picked, Raw, type Told } from "@/parts/Records";
+import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
 type Point = {
@@ -56,8 +56,10 @@ export function Throughput({ run }: { run: Run }) {
   const [hidden, toggle] = useHidden();
   const percentile = PERCENTILES.find((p) => p === get("percentile")) ?? "p50";
   const log = get("scale") === "log";
-  const names = [...hidden].join();
-  const points = useMemo(() => pointsOf(run, percentile, new Set(names.split(","))), [run, percentile, names]);
+  const names = [...hidden].join("\n");
+  // The controls answer at once; the charts follow as soon as they are drawn.
+  const drawn = useDeferredValue(useMemo(() => ({ percentile, log, names }), [percentile, log, names]));
+  const points = useMemo(() => pointsOf(run, drawn.percentile, new Set(drawn.names.split("\n"))), [run, drawn.percentile, drawn.names]);
   const groups = useMemo(() => {
     const workloads = new Map<string, Point[]>();
     for (const p of points) {
@@ -66,11 +68,11 @@ export function Throughput({ run }: { run: Run }) {
     }
     return [...workloads];
   }, [points]);
+  const cut = useMemo(() => groups.some(([, mine]) => isCut(mine.filter(drawable).map((p) => p.x)) || isCut(mine.filter(drawable).map((p) => p.y))), [groups]);
   if (!run.loads.length) return <Absent>Throughput: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
   const perGpu = run.gpu_memory.length > 0;
   const refused = points.filter((p) => p.x.value == null && p.x.reason);
-  const cut = groups.some(([, mine]) => isCut(mine.filter(drawable).map((p) => p.x)) || isCut(mine.filter(drawable).map((p) => p.y)));
-  const told = (): Told[] => points.map((p) => ({ key: p.key, text: what(p, percentile), cells: p.row.cells ?? [] }));
+  const tell = among(points, (p) => p.key, (p) => ({ text: what(p, percentile), cells: p.row.cells ?? [] }));
   return (
     <>
       <div className="controls">
@@ -92,11 +94,11 @@ export function Throughput({ run }: { run: Run }) {
         {groups.map(([workload, mine]) => (
           <figure key={workload}>
             <figcaption>{workload}</figcaption>
-            <Plane run={run} points={mine} log={log} percentile={percentile} perGpu={perGpu} title={`Throughput against speed per user, ${workload}`} />
+            <Plane run={run} points={mine} log={drawn.log} percentile={drawn.percentile} perGpu={perGpu} title={`Throughput against speed per user, ${workload}`} />
           </figure>
         ))}
       </div>
-      <Picked points={told} />
+      <Picked tell={tell} />
       <Behind title="The figures: throughput and speed per user"><Table caption={`Throughput and speed per user, ${percentile}`} rows={points} columns={[
         { title: "load", cell: (p) => p.load }, { title: "variant", cell: (p) => p.variant },
         { title: perGpu ? "per GPU" : "throughput", number: true, cell: (p) => <Fig figure={p.y} format={asMetric("output_throughput")} /> },
@@ -133,7 +135,7 @@ const Plane = memo(function Plane({ run, points, log, title, percentile, perGpu 
           <>
             <XAxis scale={x} ticks={few(x.ticks(5))} format={tick} y={bottom} top={top} from={left} to={right} label="tok/s for each user" />
             <YAxis scale={y} ticks={few(y.ticks(5))} format={tick} x={left} right={right} label={perGpu ? "tok/s per GPU" : "tok/s of the machine"} />
-            {front.length > 1 ? <polyline className="frontier" points={front.map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")} /> : null}
+            {front.length ? <polyline className="frontier" points={[...front, front.at(-1)!].map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")} /> : null}
             {run.variants.map(({ name }) => {
               const mine = shown.filter((p) => p.variant === name);
               const own = look.get(name)!;
