@@ -211,3 +211,26 @@ def test_llama_quantizes_failure_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="failed to quantize: bad tensor") as caught:
         quantize_with_llama_quantize(tmp_path / "a.gguf", tmp_path / "out.gguf", "Q4_K_M")
     assert "\n" not in str(caught.value)
+
+
+def test_single_tensors_get_types_of_their_own(source, tmp_path):
+    own = {"blk.*.ffn_down": "Q5_0", "blk.1.ffn_down": "q8_0"}
+    plain = {t.name: t.type.name for t in quantize(source, tmp_path / "plain.gguf", "Q4_0")}
+    made = {t.name: t.type.name for t in quantize(source, tmp_path / "own.gguf", "Q4_0", own=own)}
+    changed = {name: kind for name, kind in made.items() if kind != plain[name]}
+    assert [name for name, kind in changed.items() if kind == "Q8_0"] == ["blk.1.ffn_down.weight"]
+    assert set(changed.values()) == {"Q8_0", "Q5_0"}
+    assert all(name.endswith("ffn_down.weight") for name in changed)
+    file = GgufFile(tmp_path / "own.gguf")
+    assert {t.name: t.type.name for t in file.tensors} == made
+
+
+@pytest.mark.parametrize(("own", "said"), [
+    ({"blk.0.ffn_down": "Q9"}, "there is no type 'Q9'"),
+    ({"blk.99.ffn_down": "Q8_0"}, "fits no matrix of the model"),
+    ({"blk.0.attn_norm": "Q8_0"}, "fits no matrix of the model"),
+])
+def test_a_type_that_cannot_be_is_refused(own, said, source, tmp_path):
+    with pytest.raises(SpecError, match=said):
+        quantize(source, tmp_path / "own.gguf", "Q4_0", own=own)
+    assert not (tmp_path / "own.gguf").exists()

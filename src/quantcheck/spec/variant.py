@@ -39,6 +39,9 @@ class Quantize(Part):
         None, description="text file to compute an importance matrix from; none: plain quantization"
     )
     imatrix_tokens: PositiveInt = Field(32_768, description="tokens of that file to use")
+    tensors: dict[str, str] = Field(
+        {}, description="of gguf/ schemes: tensors with another type than the scheme's, e.g. {blk.3.ffn_down: Q8_0}; * "
+                        "stands for anything, and the last line that fits a tensor counts")
 
 
 class Variant(Part):
@@ -64,6 +67,9 @@ class Variant(Part):
         if self.quantize.imatrix is not None and (self.checkpoint or self.scheme in ("gguf/F16", "gguf/Q8_0")):
             raise ValueError(f"an importance matrix changes nothing in {self.scheme or 'a ready checkpoint'}; "
                              "leave `imatrix:` out")
+        if self.quantize.tensors and (self.checkpoint or self.maker != "quantcheck"):
+            who = "a ready checkpoint" if self.checkpoint else self.maker
+            raise ValueError(f"`tensors:` are for GGUF files that quantcheck makes, and this is of {who}; leave it out")
         if self.maker == "transformers":
             if not (self.scheme or "").lower().startswith(_LOADED):
                 raise ValueError(f"transformers makes schemes that begin with {' or '.join(_LOADED)}, not "

@@ -112,7 +112,7 @@ class _Maker:
         if variant.checkpoint is not None:
             return self._ready(find_gguf(variant.checkpoint, self._base, self._hashes), variant.scheme)
         scheme = scheme_of(variant.scheme or "", name)
-        if scheme == "F16" and variant.maker == "quantcheck":
+        if scheme == "F16" and variant.maker == "quantcheck" and not variant.quantize.tensors:
             return self._f16(name)
         return self._quantized(name, scheme, variant)
 
@@ -199,6 +199,8 @@ class _Maker:
                 "chunk_tokens": CHUNK_TOKENS,
             }
         inputs = self._inputs(scheme, tools, **{"with": variant.maker, "imatrix": calibration})
+        if how.tensors:
+            inputs["tensors"] = dict(how.tensors)
 
         def make(folder: Path) -> dict[str, Any]:
             facts: dict[str, Any] = {}
@@ -213,14 +215,15 @@ class _Maker:
             hear = self._hear(name, f"quantize to {scheme}")
             if own:
                 means = matrix.means if matrix else None
-                made = quantize(source, target, scheme, imatrix=means, threads=self._threads, progress=hear)
+                made = quantize(source, target, scheme, imatrix=means, own=how.tensors, threads=self._threads,
+                                progress=hear)
             else:
                 saved = folder / "imatrix.gguf" if matrix else None
                 quantize_with_llama_quantize(source.path, target, scheme, imatrix=saved, threads=self._threads)
                 made = GgufFile(target).tensors
             return facts | _measured(made)
 
-        label = scheme + ("-imatrix" if calibration else "")
+        label = scheme + ("-imatrix" if calibration else "") + ("-own" if how.tensors else "")
         return self._cache.get_or_make(label, inputs, make)
 
     def _matrix(self, name: str, file: str, tokens: int, model: Path) -> ImportanceMatrix:

@@ -7,12 +7,15 @@ against tables made with that program.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
 
-__all__ = ["ARCHITECTURES", "SCHEMES", "ModelShape", "Tensor", "in_file_order", "tensor_types"]
+from quantcheck.errors import SpecError
+
+__all__ = ["ARCHITECTURES", "SCHEMES", "TYPES", "ModelShape", "Tensor", "in_file_order", "retyped", "tensor_types"]
 
 T = GGMLQuantizationType
 
@@ -45,6 +48,12 @@ _BASE: dict[str, GGMLQuantizationType] = {
     "Q3_K_S": T.Q3_K,
     "Q2_K": T.Q2_K,
 }
+
+TYPES: dict[str, GGMLQuantizationType] = {
+    kind.name: kind
+    for kind in (T.F16, T.Q8_0, T.Q6_K, T.Q5_K, T.Q5_1, T.Q5_0, T.Q4_K, T.Q4_1, T.Q4_0, T.IQ4_NL, T.Q3_K, T.Q2_K)
+}
+"""Types that a single tensor can be given, by name."""
 
 # What a row that is no multiple of 256 gets instead.
 _FALLBACK = {T.Q2_K: T.Q4_0, T.Q3_K: T.Q4_0, T.Q4_K: T.Q5_0, T.Q5_K: T.Q5_1, T.Q6_K: T.Q8_0}
@@ -210,3 +219,28 @@ def tensor_types(
             chosen = _feed_forward_down(scheme, _layer(name), model.layers, imatrix)
         types[name] = _fitting(chosen, tensor.columns)
     return types
+
+
+def retyped(
+    types: Mapping[str, GGMLQuantizationType], tensors: Sequence[Tensor], wanted: Mapping[str, str]
+) -> dict[str, GGMLQuantizationType]:
+    """`types` with some tensors' own: `wanted` maps names (without `.weight`; `*` for anything) to names of `TYPES`.
+
+    Raises `SpecError` for a name that fits no matrix, and for a type that is unknown or does not fit a tensor's rows.
+    """
+    found = dict(types)
+    for pattern, name in wanted.items():
+        kind = TYPES.get(name.upper())
+        if kind is None:
+            raise SpecError(f"quantize.tensors: {pattern}: there is no type {name!r}; take one of {', '.join(TYPES)}")
+        fitting = [t for t in tensors if _quantizable(t) and fnmatchcase(t.name.removesuffix(".weight"), pattern)]
+        if not fitting:
+            raise SpecError(f"quantize.tensors: {pattern!r} fits no matrix of the model; names are like "
+                            "blk.0.ffn_down, blk.*.attn_v, output")
+        for tensor in fitting:
+            block = GGML_QUANT_SIZES[kind][0]
+            if tensor.columns % block:
+                raise SpecError(f"quantize.tensors: {tensor.name} has rows of {tensor.columns} values, and {kind.name} "
+                                f"takes multiples of {block}; give it another type")
+            found[tensor.name] = kind
+    return found

@@ -19,7 +19,7 @@ from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter
 from quantcheck.errors import ModelError, SpecError
 from quantcheck.ggml import quants
 from quantcheck.variants.gguf_file import GgufFile, copy_metadata, disk_errors, write_gguf
-from quantcheck.variants.mix import ARCHITECTURES, SCHEMES, Tensor, in_file_order, tensor_types
+from quantcheck.variants.mix import ARCHITECTURES, SCHEMES, Tensor, in_file_order, retyped, tensor_types
 
 __all__ = ["find_llama_quantize", "quantize", "quantize_with_llama_quantize"]
 
@@ -36,16 +36,18 @@ def quantize(
     scheme: str,
     *,
     imatrix: Mapping[str, FloatArray] | None = None,
+    own: Mapping[str, str] | None = None,
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[Tensor]:
     """Write `source` to `path` under `scheme` (a key of `mix.SCHEMES`); returns the tensors as written.
 
     `imatrix` holds the mean squared activation per input column, float32 [columns], by tensor name; tensors that
-    it does not name are quantized plainly. `threads`: default all cores.
+    it does not name are quantized plainly. `own`: types of single tensors, as `mix.retyped` takes them. `threads`:
+    default all cores.
 
     Raises ModelError when the source is already quantized, damaged or of an architecture whose mixes are not
-    known; StoreError when the disk is full.
+    known; SpecError for a type of `own` that cannot be; StoreError when the disk is full.
     """
     file = source if isinstance(source, GgufFile) else GgufFile(source)
     if file.architecture not in ARCHITECTURES:
@@ -57,7 +59,7 @@ def quantize(
     done = next((t for t in tensors if t.type not in _FLOATS), None)
     if done is not None:
         raise ModelError(f"{file.path} is already quantized ({done.name} is {done.type.name}): give an F16 GGUF")
-    types = tensor_types(scheme, tensors, file.shape, imatrix=imatrix is not None)
+    types = retyped(tensor_types(scheme, tensors, file.shape, imatrix=imatrix is not None), tensors, own or {})
 
     def describe(writer: GGUFWriter) -> None:
         written_here = ("general.file_type", "general.quantization_version")
