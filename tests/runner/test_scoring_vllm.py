@@ -191,3 +191,25 @@ def test_the_users_options_are_kept_but_for_what_scoring_needs(
     found = depends(experiment(args=given), again=again)
     assert found["args"] == {"max-logprobs": 64, **options}
     assert found["concurrency"] == (5 if again else 16)
+
+
+def test_continuations_come_through_the_server(tmp_path: Path, experiment: Callable[..., Experiment]) -> None:
+    out = tmp_path / "out"
+    outcome = quantcheck.run(experiment(quality={"continuations": {"items": 3, "max_tokens": 9}}), out)
+    assert (outcome.measured, outcome.problems) == (2, [])
+    table = cells(out)["b", "continuations"].table("items")
+    words = FolderTokenizer(quantcheck.reference.model_dir())
+    for prompt, tokens in zip(table["prompt"].tolist(), table["tokens"].tolist(), strict=True):
+        last, expected = int(words.encode(prompt, bos=True)[-1]), []
+        for _ in range(9):
+            last = int(rows_of(4096, 0.5)(last).argmax())
+            expected.append(last)
+        assert tokens == " ".join(map(str, expected))
+    row = outcome.summary.continuations[0]
+    assert (row.variant, row.prompts, row.max_tokens) == ("b", 3, 9)
+    assert len(outcome.summary.most_changed) == 3 - round(3 * (row.agreement.value or 0))
+
+
+def test_a_server_has_no_full_distributions_to_keep(experiment: Callable[..., Experiment]) -> None:
+    with pytest.raises(ValueError, match="a vLLM server tells the likeliest tokens only"):
+        experiment(quality={**QUALITY, "divergence": "full"})
