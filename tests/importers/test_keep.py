@@ -210,6 +210,15 @@ def test_a_folder_of_a_run_is_left_alone(tmp_path: Path) -> None:
         import_files([("F16", DATA / "guidellm-f16.json")], tmp_path)
 
 
+@pytest.mark.parametrize("told", [3, [], {}, {"variants": 3, "baseline": "a"}, {"variants": ["a"]}])
+def test_a_damaged_folder_is_named(told: object, tmp_path: Path) -> None:
+    (tmp_path / "experiment.json").write_text(json.dumps({"imported": told, "cells": []}))
+    with pytest.raises(StoreError, match="experiment.json"):
+        import_files([("F16", DATA / "guidellm-f16.json")], tmp_path)
+    with pytest.raises(StoreError, match="experiment.json"):
+        read_run(Store(tmp_path))
+
+
 def test_imported_results_have_no_report_and_no_gate(tmp_path: Path) -> None:
     import_files([("F16", DATA / "guidellm-f16.json")], tmp_path)
     with pytest.raises(StoreError, match="imported results"):

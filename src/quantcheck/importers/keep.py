@@ -74,7 +74,15 @@ def _refuse_a_run(store: Store) -> dict[str, Any]:
     document = store.read_document("experiment.json") or {}
     if document and "imported" not in document:
         raise StoreError(f"{store.root}: holds a run of quantcheck; imported results need another --out")
+    told = document.get("imported", {"variants": [], "baseline": ""})
+    if not (isinstance(told, dict) and isinstance(told.get("baseline"), str) and _names(told.get("variants"))
+            and _names(document.get("cells", []))):
+        raise StoreError(f"{store.root / 'experiment.json'}: is damaged; import the files again into another --out")
     return document
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _keep(store: Store, sources: dict[str, list[Source]], options: Options, baseline: str | None) -> Imported:

@@ -86,7 +86,7 @@ def read_experiment(store: Store) -> tuple[dict[str, Any], Experiment]:
     if "imported" in document:
         try:
             return document, imported_experiment(document)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{store.root / 'experiment.json'}: does not say which variants were imported; import "
                              "the files again into another --out") from error
     try:
