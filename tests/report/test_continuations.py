@@ -56,6 +56,13 @@ def test_the_most_changed_have_least_in_common() -> None:
     assert (rows[2].baseline_tokens, rows[2].variant_tokens) == (2, 1)
 
 
+def test_a_loop_of_thousands_of_tokens_is_compared_at_once() -> None:
+    loops = [" ".join(["7"] * 4000) + " 8", " ".join(["7"] * 4096)]
+    rows = changed_rows(index_of(cell("F16", loops[:1] * 40), cell("Q2_K", loops[1:] * 40)), "Q2_K")
+    assert len(rows) == 10
+    assert (rows[0].first_divergence, rows[0].common, len(rows[0].variant_text)) == (4000, 1.0, 4000)
+
+
 def test_the_same_texts_leave_nothing_changed() -> None:
     index = index_of(cell("F16", BASE), cell("Q2_K", SAME))
     row = row_of(index)

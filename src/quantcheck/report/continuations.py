@@ -18,6 +18,9 @@ __all__ = ["MOST_CHANGED", "changed_rows", "continuation_rows"]
 
 MOST_CHANGED = 10
 PROMPT_CHARACTERS = 400
+TEXT_CHARACTERS = 4000
+COMPARED_TOKENS = 256
+"""Matching blocks take the square of this, and models that fall into a loop are the worst case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class _Pair:
 
     @property
     def common(self) -> float:
-        return difflib.SequenceMatcher(None, *self.tokens, autojunk=False).ratio()
+        ours, theirs = (tokens[:COMPARED_TOKENS] for tokens in self.tokens)
+        return difflib.SequenceMatcher(None, ours, theirs, autojunk=False).ratio()
 
 
 def continuation_rows(index: CellIndex) -> list[ContinuationRow]:
@@ -64,7 +68,8 @@ def changed_rows(index: CellIndex, variant: str) -> list[ChangedRow]:
     return [
         ChangedRow(
             variant=variant, rank=rank, id=pair.id, prompt=pair.prompt[-PROMPT_CHARACTERS:],
-            baseline_text=pair.texts[0], variant_text=pair.texts[1], first_divergence=pair.same,
+            baseline_text=pair.texts[0][:TEXT_CHARACTERS], variant_text=pair.texts[1][:TEXT_CHARACTERS],
+            first_divergence=pair.same,
             character=_common_prefix(*pair.texts), common=pair.common,
             baseline_tokens=len(pair.tokens[0]), variant_tokens=len(pair.tokens[1]),
         )

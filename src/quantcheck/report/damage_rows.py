@@ -64,7 +64,7 @@ class ContinuationRow(Row):
 
 
 class ChangedRow(Row):
-    """One of the prompts whose continuation changed most. Texts are whole but for the prompt, whose end is given."""
+    """One of the prompts whose continuation changed most: the prompt's end, and the first 4,000 characters of both."""
 
     variant: str
     rank: int = Field(description="1 has the least in common with the baseline's")
@@ -74,6 +74,7 @@ class ChangedRow(Row):
     variant_text: str
     first_divergence: int = Field(description="index of the first other token, from 0")
     character: int = Field(description="where the two texts part, in characters (code points) from 0")
-    common: float = Field(description="share of tokens in common, in order: 2 x matching / all of both")
+    common: float = Field(description="share of the first 256 tokens in common, in order: 2 x matching / all of "
+                                      "both")
     baseline_tokens: int
     variant_tokens: int

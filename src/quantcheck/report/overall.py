@@ -25,7 +25,7 @@ def quality_summary(
         return _from_corpora(corpora)
     reason = index.no_quality
     if index.experiment.quality is not None:
-        reason = index.missing(variant, index.unknown[0]) if index.unknown else "no result stored"
+        reason = index.missing(variant, index.unknown[0]) if index.unknown else "no task or corpus in the experiment"
     return _none(reason)
 
 
