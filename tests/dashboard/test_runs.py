@@ -89,3 +89,5 @@ def test_what_cannot_be_parsed_is_unreadable_and_nothing_worse(results: Path) ->
         state = Run("foreign", results / "foreign").look()
         assert state.word == "unreadable"
         assert state.reason
+    file.write_text(json.dumps({**whole, "planned": [{}, None, 3, "x"]}))
+    assert Run("foreign", results / "foreign").look().stored == 0

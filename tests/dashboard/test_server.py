@@ -15,7 +15,7 @@ import pytest
 
 from quantcheck.dashboard import figures
 from quantcheck.dashboard.job import answer
-from quantcheck.dashboard.server import HEADERS, Dashboard
+from quantcheck.dashboard.server import HEADERS, Dashboard, serve
 from quantcheck.errors import QuantcheckError, SpecError
 from quantcheck.report.comparison import RunComparison
 from quantcheck.report.summary import Summary
@@ -43,13 +43,16 @@ class Client:
             return found.status, body.decode(), found.headers
 
     @asynccontextmanager
-    async def events(self, query: str = "") -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
+    async def events(self, query: str = "") -> AsyncIterator[Callable[..., Awaitable[dict[str, Any]]]]:
         async with self._session.get(f"{self.address}events{query}") as found:
-            async def following() -> dict[str, Any]:
+            async def following(event: str = "message") -> dict[str, Any]:
+                named = ""
                 while True:
-                    line = await asyncio.wait_for(found.content.readline(), 60)
+                    line = (await asyncio.wait_for(found.content.readline(), 60)).decode()
                     assert line, "the stream ended"
-                    if line.startswith(b"data: "):
+                    if line.startswith("event: "):
+                        named = line[7:].strip()
+                    elif line.startswith("data: ") and named == event:
                         told: dict[str, Any] = json.loads(line[6:])
                         return told
 
@@ -134,15 +137,14 @@ def test_a_new_cell_is_told_and_then_its_figures(results: Path) -> None:
     async def test(client: Client) -> None:
         async with client.events("?run=half") as following:
             told = await following()
-            assert sum(at is not None for *_, at in told["run"]["cells"]) == 10
             while told["run"]["figures"] is None:
                 told = await following()
             before = told["run"]["figures"]
             new = next(k for k, cell in enumerate(CELLS) if cell.record["key"]["block"] == 1)
             key = store_cell(Store(results / "half"), new)
-            while sum(at is not None for *_, at in told["run"]["cells"]) != 11:
-                told = await following()
-            stored = [cell[:3] for cell in told["run"]["cells"] if cell[3] is not None]
+            stored: list[Any] = []
+            while len(stored) != 11:
+                stored = [cell[:3] for cell in (await following("cells"))["cells"] if cell[3] is not None]
             assert [key.variant, key.subject, key.block] in stored
             while told["run"]["figures"] == before:
                 told = await following()
@@ -274,6 +276,15 @@ def test_nothing_in_the_folders_is_changed(results: Path) -> None:
 
     serving(results, test)
     assert tree(results) == before
+
+
+def test_a_watch_that_fails_ends_the_server(results: Path) -> None:
+    async def body() -> None:
+        with patch("quantcheck.dashboard.watch.find_runs", side_effect=ZeroDivisionError):
+            await serve([results], 0, lambda _address: None)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(asyncio.wait_for(body(), 60))
 
 
 def test_a_port_in_use_is_a_mistake_to_mend(results: Path) -> None:

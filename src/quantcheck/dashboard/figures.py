@@ -62,8 +62,8 @@ class Figures:
         self._start(run, state)
 
     async def summary(self, run: Run, state: State) -> Made:
-        """The latest that is ready; the first one is waited for."""
-        if run.name not in self._made:
+        """The latest that is ready; the first one is waited for, and so is another try where there is none."""
+        if run.name not in self._made or not self._made[run.name].ok:
             self._start(run, state)
             return await asyncio.shield(self._making[run.name])
         return self._made[run.name]

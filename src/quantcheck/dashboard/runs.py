@@ -46,9 +46,9 @@ def find_runs(folders: Sequence[Path], ending: Callable[[], bool] = lambda: Fals
             if "experiment.json" not in files:
                 continue
             names.clear()
-            if (real := root.resolve()) not in seen:
+            if (real := os.path.realpath(root)) not in seen:
                 seen.add(real)
-                short = str(below) if below.parts else real.name
+                short = str(below) if below.parts else Path(real).name
                 found[short if len(folders) == 1 else str(root)] = root
     return found
 
@@ -129,7 +129,7 @@ class Run:
     def record(self, cell: str) -> bytes | None:
         """cell.json of a stored cell, named as its folder is; None for anything that the last look did not see."""
         path = self.root / "cells" / cell / "cell.json"
-        if cell not in self._times or not path.resolve().is_relative_to(self.root.resolve()):
+        if cell not in self._times or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root)):
             return None
         try:
             return path.read_bytes()
@@ -175,8 +175,9 @@ class Run:
         if planned is None:
             by_place = {name.rpartition("-")[0]: at for name, at in self._times.items()}
             return tuple(CellPlace(*place, _seconds(by_place.get(name))) for name, place in places.items())
-        return tuple(CellPlace(*places.get(str(name).rpartition("-")[0], (str(name), "", 0)),
-                               _seconds(self._times.get(name))) for name in planned)
+        names = [str(name) for name in planned]
+        return tuple(CellPlace(*places.get(name.rpartition("-")[0], (name, "", 0)), _seconds(self._times.get(name)))
+                     for name in names)
 
     def _now(self) -> Mapping[str, Any] | None:
         try:

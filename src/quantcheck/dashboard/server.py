@@ -65,16 +65,16 @@ class Dashboard:
             raise SpecError(f"port {self._port} {why}; give another one with --port") from error
         self._port = self._runner.addresses[0][1]
         self.address = f"http://{HOST}:{self._port}/"
-        self._looking = asyncio.create_task(self._watch.go_on())
+        self.looking = asyncio.create_task(self._watch.go_on())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._ending = True
-        self._looking.cancel()
+        self.looking.cancel()
         await self._watch.close()
-        with suppress(asyncio.CancelledError):
-            await self._looking
         await self._runner.cleanup()
+        with suppress(asyncio.CancelledError):
+            await self.looking
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -101,21 +101,24 @@ class Dashboard:
                             headers={"Content-Security-Policy": self._policy})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: where the runs stand, at once and whenever that changes; `run` is the one shown."""
+        """Server-sent events: where the runs stand, at once and whenever that changes; `run` is the one shown.
+
+        Its cells come as an event of their own, `cells`.
+        """
         name = request.query.get("run")
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await stream.prepare(request)
-        sent: Any = None
+        sent: dict[str, Any] = {}
         with self._watch.looking_at(name), suppress(ConnectionError):
             await stream.write(b"retry: 1000\n\n")
             while not self._ending:
                 change = self._watch.next_change()
-                told = self._watch.told(name)
-                if told != sent:
-                    await stream.write(b"data: " + json.dumps(told).encode() + b"\n\n")
-                    sent = told
-                else:
-                    await stream.write(b": still here\n\n")
+                news = {"message": self._watch.told(name), "cells": self._watch.cells(name)}
+                for event, told in news.items():
+                    if told != sent.get(event):
+                        await stream.write(f"event: {event}\ndata: {json.dumps(told)}\n\n".encode())
+                await stream.write(b": still here\n\n" if news == sent else b"")
+                sent = news
                 with suppress(TimeoutError):
                     await asyncio.wait_for(change.wait(), PING_S)
         return stream
@@ -162,4 +165,7 @@ async def serve(folders: Sequence[Path], port: int, ready: Callable[[str], None]
         loop.add_signal_handler(number, end.set)
     async with Dashboard(folders, port) as dashboard:
         ready(dashboard.address)
-        await end.wait()
+        # A page that is not kept up to date any more is worse than none.
+        ended = asyncio.create_task(end.wait())
+        await asyncio.wait({ended, dashboard.looking}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()

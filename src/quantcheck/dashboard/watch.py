@@ -78,16 +78,19 @@ class Watch:
         return (self._runs[name], self.states[name]) if name in self.states else None
 
     def told(self, name: str | None) -> Mapping[str, Any]:
-        """What the page is told: all runs in a line each, and of the one that it shows, every cell."""
+        """What the page is told: all runs in a line each, and what the one that it shows has in hand."""
         found: dict[str, Any] = {"searched": self._searched, "folders": [str(folder) for folder in self._folders],
                                  "runs": [state.line() for state in self.states.values()], "run": None}
         if name in self.states:
-            state = self.states[name]
-            found["run"] = {
-                "name": name, "now": state.now, "figures": self.figures.version(name),
-                "cells": [[cell.variant, cell.subject, cell.block, cell.at] for cell in state.cells],
-            }
+            found["run"] = {"name": name, "now": self.states[name].now, "figures": self.figures.version(name)}
         return found
+
+    def cells(self, name: str | None) -> Mapping[str, Any] | None:
+        """Every cell of the run that is shown: they may be many, and change less often."""
+        if name not in self.states:
+            return None
+        return {"name": name, "cells": [[cell.variant, cell.subject, cell.block, cell.at]
+                                        for cell in self.states[name].cells]}
 
     def _tell(self) -> None:
         self._something.set()
