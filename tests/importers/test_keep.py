@@ -194,6 +194,9 @@ def test_a_second_score_of_one_task_is_refused(tmp_path: Path) -> None:
         import_files([("F16", DATA / "llama-perplexity-q4.log")], tmp_path)
     assert (tmp_path / "experiment.json").read_text() == before
     import_files([("F16", DATA / "llama-perplexity-q4.log")], tmp_path, Options(name="wiki"))
+    with pytest.raises(SpecError, match="F16 has text already"):
+        import_files([("F16", DATA / f"llama-perplexity-{name}.log") for name in ("f16", "q4")], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_nothing_is_written_when_one_file_is_broken(tmp_path: Path) -> None:

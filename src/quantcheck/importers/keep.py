@@ -61,8 +61,8 @@ def import_files(
     for variant, path in files:
         content, read = read_file(path, options.tool, metric=options.metric, model=options.model)
         sources.setdefault(variant, []).append((read, path.name, content.sha256))
-    _refuse_a_run(Store(out))
     store = Store(out)
+    _planned(store, sources, options, baseline)  # what is refused leaves no folder behind
     store.lock()
     try:
         return _keep(store, sources, options, baseline)
@@ -85,8 +85,14 @@ def _names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _keep(store: Store, sources: dict[str, list[Source]], options: Options, baseline: str | None) -> Imported:
-    document = _refuse_a_run(store)  # again: now nobody else writes here
+Writing = list[tuple[CellKey, Part, Source]]
+
+
+def _planned(
+    store: Store, sources: dict[str, list[Source]], options: Options, baseline: str | None
+) -> tuple[Imported, list[Cell], Writing]:
+    """What the import will come to, the cells that are there, and those to write."""
+    document = _refuse_a_run(store)
     held = [store.root / "cells" / name for name in document.get("cells", [])]
     cells = [Cell(folder) for folder in held if (folder / "cell.json").is_file()]
     known = document.get("imported", {})
@@ -95,7 +101,7 @@ def _keep(store: Store, sources: dict[str, list[Source]], options: Options, base
     if first not in names:
         raise SpecError(f"--baseline {first}: no such variant is imported ({', '.join(names)})")
     found = Imported(store.root, [first, *(name for name in names if name != first)])
-    writing: list[tuple[CellKey, Part, Source]] = []
+    writing: Writing = []
     for variant, read in sources.items():
         found.notes += [f"{file}: {note}" for one, file, _ in read for note in one.notes]
         for part, source in gathered(read):
@@ -104,13 +110,18 @@ def _keep(store: Store, sources: dict[str, list[Source]], options: Options, base
                 writing.append((key, part, source))
             else:
                 found.notes.append(f"{source[1]}: {subject} of {variant} is there already, from the same file")
+    return found, cells, writing
+
+
+def _keep(store: Store, sources: dict[str, list[Source]], options: Options, baseline: str | None) -> Imported:
+    found, cells, writing = _planned(store, sources, options, baseline)  # again: now nobody else writes here
     for key, part, source in writing:
         if not store.has(key):
             store.write(key, {"imported": _origin(part, source, options), "result": part.result}, part.tables)
         found.cells.append((key.variant, key.subject, source[0].tool))
     told = {
         "schema": 1, "quantcheck": quantcheck.__version__,
-        "imported": {"baseline": first, "variants": found.variants},
+        "imported": {"baseline": found.variants[0], "variants": found.variants},
         "cells": [cell.folder.name for cell in cells] + [key.id for key, _, _ in writing], "problems": [],
         "artifacts": {}, "environment": {},
     }  # fmt: skip
@@ -129,8 +140,7 @@ def _subject(part: Part, source: Source, options: Options) -> str:
 
 
 def _key(
-    cells: Sequence[Cell], writing: Sequence[tuple[CellKey, Part, Source]], variant: str, subject: str, part: Part,
-    source: Source,
+    cells: Sequence[Cell], writing: Writing, variant: str, subject: str, part: Part, source: Source
 ) -> CellKey | None:
     """Where the part goes; None when it is there already."""
     here = [(cell.key, cell.record.get("imported", {}).get("sha256")) for cell in cells]
