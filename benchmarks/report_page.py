@@ -64,7 +64,7 @@ def many_rows() -> Summary:
             for streams in STREAMS:
                 _load(rows, rng, name, f"{workload}@c{streams}", workload, streams, speed[name])
         _quality(rows, rng, name, names[0])
-    variants = [{
+    variants: list[Row] = [{
         "name": name, "baseline": name == names[0], "scheme": "made up",
         "size": {"bytes": figure(8e9 / speed[name]), "bits_per_weight": figure(16 / speed[name]),
                  "ratio": figure(1 / speed[name])},

@@ -51,14 +51,16 @@ def test_what_the_reader_set_is_in_the_address(open_run: Open, stored: Read) -> 
     opened = open_run(stored("made"))
     opened.show("cost")
     opened.page.get_by_label("TTFT at most").fill("70")
-    opened.page.get_by_label("An hour of one machine").fill("3.5")
+    price = opened.page.get_by_label("An hour of one machine")
+    price.fill("")
+    price.press_sequentially("0.35")
     opened.page.get_by_role("button", name="p50").click()
     link = opened.page.url
     again = open_run(opened.summary)
     again.page.goto(link)
     again.page.wait_for_selector("#view-cost")
     assert again.page.get_by_label("TTFT at most").input_value() == "70"
-    assert again.page.get_by_label("An hour of one machine").input_value() == "3.5"
+    assert again.page.get_by_label("An hour of one machine").input_value() == "0.35"
     assert again.page.get_by_role("button", name="p50").get_attribute("aria-pressed") == "true"
 
 

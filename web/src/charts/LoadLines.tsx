@@ -2,13 +2,13 @@ import { scaleLinear, scaleLog, scalePoint } from "d3-scale";
 import { area, line } from "d3-shape";
 import { memo } from "react";
 import { type Format, figureText } from "@/data/format";
-import { type Figure, type Load, type Run, loadText } from "@/data/run";
+import { type Figure, type Load, type Run, loadText, requestsText } from "@/data/run";
 import { Chart, Rule, XAxis, YAxis } from "./frame";
 import { Whisker, axisBegin, axisEnd } from "./Whisker";
 import { Cross, Mark, looks } from "./marks";
 
 /** `over`: it misses the SLO. `broken`: its requests failed or its queue grew, so it is drawn as a cross. */
-export type Point = { key: string; load: Load; value: Figure; p95?: Figure; over: boolean; broken: boolean; requests: string };
+export type Point = { key: string; load: Load; value: Figure; p95?: Figure; over: boolean; broken: boolean; row: Run["loads"][number] | undefined; blocks?: number };
 export type Series = { variant: string; points: Point[] };
 /** `scale`: from stored to shown units. */
 export type Axis = { format: Format; tick: Format; unit: string; scale: number };
@@ -16,7 +16,8 @@ export type Axis = { format: Format; tick: Format; unit: string; scale: number }
 const HEIGHT = 220;
 
 export const pointText = (variant: string, p: Point, format: Format): string =>
-  `${variant}, ${p.load.name} (${loadText(p.load)}): ${figureText(p.value, format)}${p.p95 ? `; p95 ${figureText(p.p95, format)}` : ""}; ${p.requests}`;
+  `${variant}, ${p.load.name} (${loadText(p.load)}): ${figureText(p.value, format)}${p.p95 ? `; p95 ${figureText(p.p95, format)}` : ""}`
+  + `${p.blocks === undefined ? "" : `; ${p.blocks} paired blocks`}; ${requestsText(p.row)}`;
 
 /** One metric of one workload through its loads: a line per variant, intervals, p95 bands, the SLO. */
 export const LoadLines = memo(function LoadLines({ run, series, axis, unit, title, limit, limitText, rule, log }: {

@@ -1,5 +1,5 @@
 import { type ScaleLinear, scaleLinear } from "d3-scale";
-import { memo, useMemo } from "react";
+import { memo, useMemo, useState } from "react";
 import { Chart, XAxis } from "@/charts/frame";
 import { CUT, Whisker, axisEnd, isCut } from "@/charts/Whisker";
 import { Legend, looks } from "@/charts/marks";
@@ -34,9 +34,11 @@ function sharesOf(text: string | null, workloads: string[]): Map<string, number>
 function Amount({ label, unit, value, step, change }: {
   label: string; unit: string; value: number | null; step: string; change: (text: string) => void;
 }) {
+  // What is being typed need not be a number yet: `0.` on the way to 0.5.
+  const [typed, type] = useState<string | null>(null);
   return (
-    <label className="amount">{label} <span><input type="number" min="0" step={step} inputMode="decimal" value={value ?? ""}
-      placeholder="none" onChange={(event) => change(event.target.value)} /> {unit}</span></label>
+    <label className="amount">{label} <span><input type="number" min="0" step={step} inputMode="decimal" value={typed ?? value ?? ""} placeholder="none"
+      onChange={(event) => { type(event.target.value); change(event.target.value); }} onBlur={() => type(null)} /> {unit}</span></label>
   );
 }
 
@@ -65,7 +67,6 @@ export function Cost({ run }: { run: Run }) {
     LIMITS.forEach((name, i) => { if (limitMs[i]) limits[name] = limitMs[i]! / metric(name).scale; });
     const rows = whatIf(run, limits, percentile, price);
     return changed ? rows : ownSlo(run, rows, price);
-    // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [run, key, percentile, price, changed]);
   const workloads = useMemo(() => [...new Set(held.map((h) => h.workload))], [held]);
   const asMix = get("mix");

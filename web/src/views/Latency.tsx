@@ -4,7 +4,7 @@ import { CUT, isCut } from "@/charts/Whisker";
 import { Legend } from "@/charts/marks";
 import { useAddress, useHidden } from "@/data/address";
 import { asMetric, asRatio, asTick, metric } from "@/data/format";
-import { type Run, type Slo, broken, found, ladders, loadText, parseLoad, percentileAt, requestsText, sloOf, whyMissing } from "@/data/run";
+import { type Run, type Slo, broken, found, ladders, loadText, parseLoad, percentileAt, sloOf, whyMissing } from "@/data/run";
 import { Fig, Word } from "@/parts/figures";
 import { Picked, Raw, type Told } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
@@ -27,11 +27,11 @@ function pointOf(run: Run, key: string, variant: string, load: string, limit: nu
   const row = found(run).load(variant, load);
   const p95 = row?.percentiles.find((p) => p.metric === key && p.percentile === "p95")?.value;
   // The SLO binds a share of all requests, 95% unless it says otherwise: that percentile must be below the limit.
-  const bound = percentileAt(run, key, `p${+(share * 100).toFixed(2)}`, variant, load);
+  const bound = limit === undefined ? undefined : percentileAt(run, key, `p${+(share * 100).toFixed(2)}`, variant, load);
   return {
     key: `${key} ${variant} ${load}`, load: parseLoad(load), p95,
     value: found(run).speed(key, variant, load)?.value ?? { value: null, reason: whyMissing(run, variant) },
-    over: limit !== undefined && bound.value != null && bound.value > limit, broken: broken(row), requests: requestsText(row),
+    over: limit !== undefined && bound?.value != null && bound.value > limit, broken: broken(row), row,
   };
 }
 
@@ -58,7 +58,7 @@ function degradationPanels(run: Run, names: string[]): Panel[] {
       const row = rows.get(`${variant} ${load.name}`);
       const at = found(run).load(variant, load.name);
       return { key: `${DEGRADATION} ${variant} ${load.name}`, load, value: row?.ratio ?? { reason: "not measured" }, over: false,
-        broken: broken(at), requests: `${row?.blocks ?? 0} blocks; ${requestsText(at)}` };
+        broken: broken(at), row: at, blocks: row?.blocks ?? 0 };
     }) })),
   }));
 }
@@ -101,7 +101,7 @@ export function Latency({ run }: { run: Run }) {
       </div>
       <p className="note">
         Latencies: the line is p50, bars are its 95% interval over blocks, the band reaches up to p95. A cross marks a load with failed
-        requests, or an open loop that is saturated: its latencies grew until its end.
+        requests, or an open loop that is saturated: its latencies grew until its end (told of windows of 50 requests or more).
         {crossed ? "" : " This run has none."}
         {Object.keys(slo).length ? ` A ring marks the first load at which the SLO (dashed) is missed: there the p${+((slo.share ?? 0.95) * 100).toFixed(2)} is above it.`
           : " No SLO was asked for."}
