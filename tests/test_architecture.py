@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": FOUNDATION | {"ggml", "variants", "process"},
     "telemetry": FOUNDATION,
     "load": FOUNDATION | {"engines", "process"},
-    "quality": FOUNDATION | {"engines", "ggml", "harness", "reference", "stats", "tasks"},
+    "quality": FOUNDATION | {"engines", "ggml", "harness", "reference", "stats", "tasks", "variants"},
     "harness": FOUNDATION | {"engines", "sandbox", "tasks"},
     "store": {"errors"},
     "stats": set(),

@@ -16,6 +16,7 @@ _VERBS = {
     "run": "Measure an experiment and print the verdict; goes on where it stopped.",
     "load": "Load any endpoint: latencies, throughput, the highest load that meets an SLO.",
     "plan": "Show the cells of an experiment, their time and money, and what they can show.",
+    "locate": "Say which modules of a variant do the damage, and what would keep them.",
     "compare": "Verdicts between two stored runs, where they are comparable.",
     "import": "Read results of other tools, and compare them.",
     "report": "Write report.html, comparison.md and summary.json again from stored results.",

@@ -1,6 +1,5 @@
 """The quality cells: a scoring process is started, watched, and its results stored suite by suite."""
 
-import json
 import os
 import shutil
 import sys
@@ -13,15 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from quantcheck import errors
 from quantcheck.engines.served_scorer import TOP_K
-from quantcheck.errors import EngineError, QuantcheckError
 from quantcheck.process.managed import ManagedProcess
 from quantcheck.quality.corpus import is_kept
 from quantcheck.quality.early import EarlyStop
 from quantcheck.quality.job import Job
 from quantcheck.quality.scorers import Held, Server
 from quantcheck.quality.suites import Corpus, JudgedSuite
+from quantcheck.runner.listen import events_of, raised
 from quantcheck.runner.loading import loaded_of, scoring_batch
 from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.runner.progress import Progress
@@ -37,10 +35,8 @@ BATCH_TOKENS = 512
 AGAIN_BATCH_TOKENS = 192
 """llama.cpp's. The twin is scored in another batch shape: what changes is rounding, the noise floor of quality."""
 
-SILENCE_S = 600.0
 ANSWER_S = 300.0
 """The deadline of one question to a server."""
-POLL_S = 0.02
 
 
 def score(
@@ -135,9 +131,9 @@ def _run(
         )
         finished = 0
         with process:
-            for event in _events(folder / "events.jsonl", process, progress, engine.check):
+            for event in events_of(folder / "events.jsonl", process, progress, engine.check):
                 if "error" in event:
-                    raise _raised(event)
+                    raise raised(event)
                 if "engine" in event:
                     engine.facts.update(event["engine"])
                     progress.started(entry, engine.facts["ready_s"])
@@ -232,35 +228,3 @@ def _shares(cell: Cell) -> dict[str, float]:
     ids, member = np.unique(np.asarray(table["id"]).astype(str), return_inverse=True)
     shares = np.bincount(member, weights=table["right"]) / np.bincount(member)
     return dict(zip(ids.tolist(), shares.tolist(), strict=True))
-
-
-def _events(
-    path: Path, process: ManagedProcess, progress: Progress, check: Callable[[], None]
-) -> Iterator[dict[str, Any]]:
-    """The process's events as they come. Ends never by itself: raises `EngineError` when the process does, or when
-    `check` finds that what answers it is gone.
-    """
-    position, heard = 0, time.monotonic()
-    while True:
-        alive = process.running()  # asked before reading: what it wrote before its end is then read, too
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        whole = text.rfind("\n") + 1
-        for line in text[position:whole].splitlines():
-            heard = time.monotonic()
-            yield json.loads(line)
-        if whole == position:
-            check()
-            if not alive:
-                process.check()
-            if time.monotonic() - heard > SILENCE_S:
-                raise EngineError(f"{process.name} said nothing for {SILENCE_S:.0f} s and was ended; "
-                                  f"see {process.log}, or give it more threads (engine.scoring_threads)")
-            progress.pulse()
-            time.sleep(POLL_S)
-        position = whole
-
-
-def _raised(event: Mapping[str, Any]) -> QuantcheckError:
-    kind = getattr(errors, event["error"], EngineError)
-    error: QuantcheckError = kind(event["message"])
-    return error

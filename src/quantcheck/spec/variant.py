@@ -39,6 +39,8 @@ class Quantize(Part):
         None, description="text file to compute an importance matrix from; none: plain quantization"
     )
     imatrix_tokens: PositiveInt = Field(32_768, description="tokens of that file to use")
+    ignore: list[str] = Field(
+        [], description="of llm-compressor: layers that stay as they are, by name or re:PATTERN, beside the head")
     tensors: dict[str, str] = Field(
         {}, description="of gguf/ schemes: tensors with another type than the scheme's, e.g. {blk.3.ffn_down: Q8_0}; * "
                         "stands for anything, and the last line that fits a tensor counts")
@@ -67,6 +69,9 @@ class Variant(Part):
         if self.quantize.imatrix is not None and (self.checkpoint or self.scheme in ("gguf/F16", "gguf/Q8_0")):
             raise ValueError(f"an importance matrix changes nothing in {self.scheme or 'a ready checkpoint'}; "
                              "leave `imatrix:` out")
+        if self.quantize.ignore and (self.checkpoint or self.maker != "llm-compressor"):
+            raise ValueError(f"`ignore:` is of llm-compressor, and this is made by {self.maker}; leave it out (GGUF "
+                             "schemes have `tensors:`)")
         if self.quantize.tensors and (self.checkpoint or self.maker != "quantcheck"):
             who = "a ready checkpoint" if self.checkpoint else self.maker
             raise ValueError(f"`tensors:` are for GGUF files that quantcheck makes, and this is of {who}; leave it out")

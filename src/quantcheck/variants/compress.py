@@ -80,7 +80,8 @@ def inputs(scheme: str, how: Quantize, base: Path) -> dict[str, Any]:
     """What goes into the artifact's hash besides source and versions: method and calibration. Errors as `method_of`."""
     method = method_of(scheme, how)
     return {"with": "llm-compressor", "method": method,
-            "calibration": None if how.calibration is None else calibration_inputs(how.calibration, base)}
+            "calibration": None if how.calibration is None else calibration_inputs(how.calibration, base),
+            **({"ignore": list(how.ignore)} if how.ignore else {})}
 
 
 def compressor_versions(python: Path) -> dict[str, str]:
@@ -131,7 +132,7 @@ def compress(
     compressor_versions(python)
     calibration = how.calibration
     data = None if calibration is None else read_calibration(calibration, base or Path.cwd(), source)
-    ignore = ["lm_head", *(_ROUTERS if any(config.get(key) for key in _MOE_KEYS) else ())]
+    ignore = ["lm_head", *how.ignore, *(_ROUTERS if any(config.get(key) for key in _MOE_KEYS) else ())]
     work = log.parent / f".{log.name}.job"
     with disk_errors(folder):
         shutil.rmtree(work, ignore_errors=True)

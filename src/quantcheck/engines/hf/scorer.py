@@ -156,6 +156,16 @@ class TransformersScorer:
             active = [active[row] for row in keep]
             _, found = self._worker.ask("step", arrays=tokens)
 
+    def beside(self, other: Loaded) -> list[str]:
+        """Load a second model of the same architecture; names of the modules that differ, in the model's order."""
+        settings = other.model_dump(mode="json", exclude={"python", "start_timeout_s"})
+        found, _ = self._worker.ask("beside", settings, timeout_s=other.start_timeout_s)
+        return list(found["unlike"])
+
+    def exchange(self, names: Sequence[str]) -> None:
+        """The modules `names` change places with those of the second model; once more puts them back."""
+        self._worker.ask("exchange", {"names": list(names)})
+
     def close(self) -> None:
         """Ends the worker; again is harmless."""
         self._worker.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import exchange
 import frames
 import loading
 import passes
@@ -30,6 +31,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.model: Any = None
+        self.other: Any = None
         self.writing: Any = None
 
     def load(self, meta: dict[str, Any], _arrays: dict[str, Any]) -> frames.Message:
@@ -53,12 +55,23 @@ class Worker:
         self.writing = None
         return {}, {}
 
+    def beside(self, meta: dict[str, Any], _arrays: dict[str, Any]) -> frames.Message:
+        """A second model; which modules of the two differ."""
+        self.other, _ = loading.load(meta)
+        return {"unlike": exchange.unlike(self.model, self.other)}, {}
+
+    def exchange(self, meta: dict[str, Any], _arrays: dict[str, Any]) -> frames.Message:
+        exchange.exchange(self.model, self.other, meta["names"])
+        return {}, {}
+
     def time(self, meta: dict[str, Any], arrays: dict[str, Any]) -> frames.Message:
         return timing.time_batch(self.model, arrays["ids"], arrays["lengths"], meta["output_tokens"], meta["cache"])
 
 
 ANSWERS: dict[str, Callable[..., frames.Message]] = {
-    name: getattr(Worker, name) for name in ("load", "logits", "loglikelihoods", "begin", "step", "end", "time")}
+    name: getattr(Worker, name)
+    for name in ("load", "logits", "loglikelihoods", "begin", "step", "end", "beside", "exchange", "time")
+}
 
 
 def main(path: str) -> int:
