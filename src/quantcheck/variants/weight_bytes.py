@@ -104,12 +104,12 @@ def _matrix_bytes(matrix: Matrix, quantization: Mapping[str, Any] | None, wide: 
         # Packed zero points are stored even where the format is symmetric.
         return float((size + groups) * quantization["bits"] / 8 + groups * 2)
     if quantization["quant_method"] == "bitsandbytes":
-        # A float32 scale for each row, or for each 64 numbers.
-        return size + 4.0 * matrix.rows if quantization.get("load_in_8bit") else size / 2 + size / 64 * 4
+        # A float32 scale for each row; or for each 64 numbers, beside the 16 numbers that four bits stand for.
+        return size + 4.0 * matrix.rows if quantization.get("load_in_8bit") else size / 2 + size / 64 * 4 + 16 * 4
     if quantization["quant_method"] == "torchao":
-        # A scale for each row, or a scale and a zero point for each group.
+        # A float32 scale and an INT8 zero point for each row, or a scale and a zero point for each group.
         group = quantization.get("group_size")
-        return size / 2 + size / group * 2 * wide if group else float(size + matrix.rows * wide)
+        return size / 2 + size / group * 2 * wide if group else float(size + matrix.rows * 5)
     scheme = next(iter(quantization["config_groups"].values()))["weights"]
     bits, strategy = scheme["num_bits"], scheme["strategy"]
     if strategy == "channel":
