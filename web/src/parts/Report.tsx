@@ -7,7 +7,7 @@ import { Lazy } from "@/charts/frame";
 import { Theme } from "./Theme";
 
 /** Points of one chart's axis, all variants and loads: beyond it charts are drawn when they come near. */
-const MANY = 300;
+const MANY = 60;
 
 /** On paper every view is shown, one after the other. */
 function usePrinting() {
