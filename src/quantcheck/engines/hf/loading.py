@@ -83,7 +83,9 @@ def from_folder(job: dict[str, Any], folder: str, device: str) -> Any:
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except ImportError as error:
-        raise LoadError("unavailable", error) from error
+        # Of this variant's format alone: the others may load.
+        raise LoadError("model", f"its format needs a library that the environment lacks ({error}); install it there, "
+                                 "or take the environment `transformers`") from error
     except Exception as error:
         raise LoadError("model", f"transformers cannot load it: {heard.cause or reason(error)}") from error
     missing = sorted({*told.get("missing_keys", ()), *map(str, told.get("mismatched_keys", ()))})
