@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "load": FOUNDATION | {"engines", "process"},
     "quality": FOUNDATION | {"engines", "ggml", "harness", "reference", "stats", "tasks", "variants"},
     "harness": FOUNDATION | {"engines", "sandbox", "tasks"},
+    "judge": FOUNDATION | {"report", "stats"},
     "store": {"errors"},
     "stats": set(),
     "report": FOUNDATION | {"store", "stats"},
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
                             "store", "stats", "report"},
     "dashboard": FOUNDATION | {"process", "store", "report"},
     "importers": FOUNDATION | {"stats", "store"},
-    "cli": FOUNDATION | {"presets", "environments", "importers", "load", "runner", "report", "store", "dashboard"},
+    "cli": FOUNDATION | {"presets", "environments", "importers", "load", "runner", "report", "store", "dashboard", "judge"},
     "__main__": {"cli"},
     "__init__": set(),
 }

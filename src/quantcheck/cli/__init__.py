@@ -17,6 +17,7 @@ _VERBS = {
     "load": "Load any endpoint: latencies, throughput, the highest load that meets an SLO.",
     "plan": "Show the cells of an experiment, their time and money, and what they can show.",
     "locate": "Say which modules of a variant do the damage, and what would keep them.",
+    "judge": "Let another model judge what the variants of a stored run wrote.",
     "compare": "Verdicts between two stored runs, where they are comparable.",
     "import": "Read results of other tools, and compare them.",
     "report": "Write report.html, comparison.md and summary.json again from stored results.",
