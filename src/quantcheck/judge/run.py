@@ -77,7 +77,7 @@ def judge(
     refuses, is gone, or does not answer in time; `SpecError` for a key that is not there.
     """
     questions = [_Question(pair, first, repeat) for pair in pairs if pair.baseline != pair.variant
-                 for repeat in range(asked.repeats) for first in ("baseline", "variant")]  # type: ignore[arg-type]
+                 for repeat in range(asked.repeats) for first in ("baseline", "variant")]
     return asyncio.run(_all(asked, questions, progress))
 
 

@@ -88,7 +88,7 @@ def judged_row(
     means = {pair: float(np.mean(values)) for pair, values in by_pair.items()}
     values = np.array([0.0 if id in same else means[id] for id in ids if id in same or id in means])
     both = [pair for pair in means if (pair, "baseline") in by_order and (pair, "variant") in by_order]
-    agree = [np.sign(np.mean(by_order[pair, "baseline"])) == np.sign(np.mean(by_order[pair, "variant"]))
+    agree = [bool(np.sign(np.mean(by_order[pair, "baseline"])) == np.sign(np.mean(by_order[pair, "variant"])))
              for pair in both]
     preference = (figure(t_interval(values, unit="pair")) if len(values) > 1
                   else Figure(reason="fewer than two pairs were judged"))
@@ -101,7 +101,7 @@ def judged_row(
     )
 
 
-def _share(values: Sequence[bool | np.bool_]) -> Figure:
+def _share(values: Sequence[bool]) -> Figure:
     return Figure(value=float(np.mean(values))) if values else Figure(reason="no pair was decided")
 
 

@@ -1,13 +1,10 @@
 """A judge's verdicts as a table."""
 
 from quantcheck.judge.score import JudgeReport
-from quantcheck.report.grids import Column, Grid, Item
+from quantcheck.report.grids import TONES, Column, Grid, Item
 from quantcheck.report.row import Figure
 
 __all__ = ["judged_grid"]
-
-TONES = {"safe": "good", "harmed": "bad", "inconclusive": "open"}
-
 
 def judged_grid(report: JudgeReport) -> Grid:
     """A row a variant; its preference is the share of pairs it wins minus the share that it loses."""
@@ -17,7 +14,7 @@ def judged_grid(report: JudgeReport) -> Grid:
     return Grid(columns, [
         [Item(row.variant), Item(str(row.pairs)), Item(str(row.same)), Item(str(row.wins)), Item(str(row.losses)),
          _signed(row.preference), _share(row.first_preferred), _share(row.consistent), Item(str(row.unclear)),
-         Item(missing=row.reason) if row.word is None else Item(row.word, tone=TONES.get(row.word, ""))]
+         Item(missing=row.reason) if row.word is None else Item(row.word, tone=TONES[row.word])]
         for row in report.rows
     ])  # fmt: skip
 
