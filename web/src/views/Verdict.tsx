@@ -1,6 +1,7 @@
 import { asBytes, asCount, asFineRatio, asMetric, asPoints, asRatio, metric } from "@/data/format";
 import type { Run } from "@/data/run";
 import { Fig, Missing, Word } from "@/parts/figures";
+import { Asked } from "@/parts/Asked";
 import { Behind, type Column, Table } from "@/parts/Table";
 
 type Row = Run["variants"][number];
@@ -26,6 +27,10 @@ const COLUMNS = (run: Run): Column<Row>[] => [
   { title: "perplexity", number: true, hint: "variant / baseline, the worst corpus",
     cell: (v) => v.baseline ? <Missing reason="is the baseline" />
       : <Fig figure={v.perplexity_ratio} format={asFineRatio} below={v.perplexity_word ?? undefined} /> },
+  ...(run.loads.length ? SPEED : []),
+];
+
+const SPEED: Column<Row>[] = [
   { title: "throughput", number: true, hint: "output tokens a second, variant / baseline, geometric mean over loads",
     cell: (v) => v.baseline ? <Missing reason="is the baseline" /> : <Fig figure={v.speed.ratio} format={asRatio} /> },
   { title: "speed", cell: (v) => v.baseline ? null
@@ -60,6 +65,7 @@ export function Verdict({ run }: { run: Run }) {
           ) : null}
         </div>
       ))}
+      <Asked run={run} />
     </>
   );
 }
