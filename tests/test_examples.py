@@ -134,7 +134,8 @@ def test_every_key_is_documented_with_its_default() -> None:
 
 
 @pytest.mark.parametrize(("kind", "model"), [
-    ("llama.cpp", spec.LlamaCppEngine), ("vllm", spec.VllmEngine), ("fake", spec.FakeEngine)])
+    ("llama.cpp", spec.LlamaCppEngine), ("vllm", spec.VllmEngine), ("fake", spec.FakeEngine),
+    ("openai", spec.OpenAIEngine)])
 def test_every_key_of_an_engine_is_documented_with_its_default(kind: str, model: type[BaseModel]) -> None:
     expected = {key: shown(key, default) for key, default in keys(model, "engine.") if key != "engine.kind"}
     assert documented(f"With `engine.kind: {kind}`") == expected

@@ -124,6 +124,17 @@ def prefix_cache(run: Run, cached: int = 100, **workload: Any) -> None:
         cell.record["result"] |= {"prompt_tokens": 1_280, "token_counts": {"prompt_cached": cached}}
 
 
+def same_prompts(run: Run, cached: int | None = None) -> None:
+    prefix_cache(run, 0)
+    run.changes["engine"] = {"kind": "openai"}
+    run.changes["variants"] = {name: {"url": "http://127.0.0.1:1/v1", "model": name}
+                               for name in synthetic.experiment().variants}
+    run.changes["quality"] = None
+    run.cells = run.of("load")
+    for cell in run.cells:
+        cell.record["result"]["token_counts"] = {"prompt_cached": cached}
+
+
 def calibration_overlap(run: Run, found: int = 40) -> None:
     run.overlaps = [{"calibration": "cal.txt", "suite": "reference/arithmetic", "unit": "items", "of": 1_500,
                      "judged": 1_400, "found": found, "share": found / 10_000}]
@@ -183,6 +194,7 @@ CASES: dict[str, tuple[Callable[[Run], None], str]] = {
     "no_warmup": (no_warmup, "no request warms the engine up"),
     "one_load": (one_load, "speed was measured at 8 streams only"),
     "prefix_cache": (prefix_cache, "8% of the random prompts' tokens at short@c1 came from a prefix cache"),
+    "same_prompts": (same_prompts, "F16@again is sent the prompts of F16 again, to the same running server"),
     "calibration_overlap": (calibration_overlap, "arithmetic overlaps the calibration text cal.txt: 40 of 1400 items"),
     "unlike_options": (unlike_options, "Q8_0 was served with other options than the baseline, max-num-seqs 64 (F16"),
     "unlike_sizes": (unlike_sizes, "Q2_K has 6.0 million weights, F16 7.3"),
@@ -228,11 +240,12 @@ def test_told_where_it_holds_and_alone(key: str) -> None:
     lambda run: prefix_cache(run, 0),
     lambda run: prefix_cache(run, 12),  # a begin mark in each of 40 prompts is no cache hit worth a word
     lambda run: prefix_cache(run, 100, shared_prefix=0.5),
+    lambda run: same_prompts(run, 0),
     lambda run: calibration_overlap(run, 5),
     lambda run: unlike_sizes(run, 7_344_000),
     lambda run: peak_memory(run, 0),
 ], ids=["clocks", "SM clock", "warm", "a few looks", "set clocks", "alone", "agrees", "not told", "host memory",
-       "no cache", "begin mark", "shared prefix", "common phrase", "padding", "follows the weights"])
+       "no cache", "begin mark", "shared prefix", "cache told", "common phrase", "padding", "follows the weights"])
 def test_silent_just_below(change: Callable[[Run], None]) -> None:
     run = Run()
     change(run)

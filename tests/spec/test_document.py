@@ -51,7 +51,7 @@ def test_a_good_experiment_is_read_and_named_after_its_file(tmp_path: Path) -> N
         (GOOD + "engine: {kind: llama.cpp, thread: 2}\n",
          "x.yaml:9: unknown key 'engine.thread'; did you mean 'threads'?"),
         (GOOD + "engine: {kind: lama}\n",
-         "x.yaml:9: engine: `kind:` must be one of 'llama.cpp', 'fake', 'vllm', 'transformers'"),
+         "x.yaml:9: engine: `kind:` must be one of 'llama.cpp', 'fake', 'vllm', 'transformers', 'openai'"),
         (GOOD.replace("baseline: F16\n", ""), "x.yaml:1: 'baseline' is missing; add it"),
         (GOOD.replace("baseline: F16", "baseline: f16"),
          "x.yaml:1: baseline 'f16' is not among the variants (F16, Q8_0)"),

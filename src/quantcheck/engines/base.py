@@ -23,7 +23,10 @@ class Endpoint:
 
 
 class Engine(Protocol):
-    """One engine start (a block): a context manager that starts on entry and ends everything on exit."""
+    """One engine start (a block): a context manager that starts on entry and ends everything on exit.
+
+    A server that the user runs (`engines.endpoint`) is asked what it is instead, and stays.
+    """
 
     def start(self) -> Endpoint:
         """Starts the engine and returns once it is healthy.
@@ -39,13 +42,13 @@ class Engine(Protocol):
         ...
 
     @property
-    def pid(self) -> int:
-        """The engine's process: its descendants hold the memory and do the work."""
+    def pid(self) -> int | None:
+        """The engine's process: its descendants hold the memory and do the work. None for a server of the user's."""
         ...
 
     @property
-    def ready_s(self) -> float:
-        """Seconds from starting the process to its first healthy answer."""
+    def ready_s(self) -> float | None:
+        """Seconds from starting the process to its first healthy answer; None for a server that was there before."""
         ...
 
     def describe(self) -> Mapping[str, Any]:

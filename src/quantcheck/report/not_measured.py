@@ -7,7 +7,11 @@ from quantcheck.report.cells import CellIndex
 from quantcheck.report.gpu import NO_TELEMETRY, has_gpu
 from quantcheck.report.summary import NotMeasured
 
-__all__ = ["not_measured_rows"]
+__all__ = ["YOUR_SERVERS", "not_measured_rows"]
+
+YOUR_SERVERS = "your own server: neither its files nor its memory are seen from here"
+RUNNING = ("your own servers keep running: blocks are rounds over them in reversed order (A B, B A ...), so that what "
+           "changes from start to start is in no interval")
 
 
 def not_measured_rows(index: CellIndex, environment: Mapping[str, Any], no_roofline: str | None) -> list[NotMeasured]:
@@ -22,6 +26,10 @@ def not_measured_rows(index: CellIndex, environment: Mapping[str, Any], no_roofl
         found.append(NotMeasured(what="noise floor", reason="turned off in the experiment"))
     if index.loads and environment.get("gpus") and not has_gpu(index) and index.experiment.engine.kind == "vllm":
         found.append(NotMeasured(what="energy and GPU memory", reason=NO_TELEMETRY))
+    if experiment.engine.kind == "openai":
+        found.append(NotMeasured(what="size and memory", reason=YOUR_SERVERS))
+        if experiment.load is not None:
+            found.append(NotMeasured(what="differences between engine starts", reason=RUNNING))
     explained = set()
     names = index.variants + ([index.again] if experiment.noise_floor else [])
     by_none, unasked = _by_none(index, names)

@@ -60,16 +60,18 @@ def _row(name: str, scheme: str | None, recipe: Mapping[str, Any] | None) -> lis
         Item(maker_words(recipe)),
         Item(calibration_words(recipe)),
         Item(str(_calibration(recipe).get("data_sha256") or "")[:DIGITS]),
-        Item(missing="not told") if not digest else Item(str(digest)[:DIGITS]),
+        Item(missing="not told") if not digest or "url" in recipe else Item(str(digest)[:DIGITS]),
     ]
 
 
 def maker_words(recipe: Mapping[str, Any]) -> str:
-    """`gptq, llm-compressor (llmcompressor 0.14, torch 2.11)`."""
+    """`gptq, llm-compressor (llmcompressor 0.14, torch 2.11)`. Of a server of the user's only its name is known."""
     if recipe.get("weights") == "random":
         return "random weights"
     if recipe.get("ready"):
         return "as it was found"
+    if "url" in recipe:
+        return f"you: {recipe['model']} at {recipe['url']}"
     tools = ", ".join(f"{tool} {version}" for tool, version in (recipe.get("tools") or {}).items())
     maker = recipe.get("with") or "quantcheck"
     return ", ".join(filter(None, [recipe.get("method"), f"{maker} ({tools})" if tools else maker]))
@@ -109,7 +111,7 @@ def recipe_words(summary: Summary, variant: str) -> list[str]:
     digest, data = recipe.get("sha256"), _calibration(recipe).get("data_sha256")
     lines = [f"scheme: {scheme}" if scheme else "", f"made by: {maker_words(recipe)}",
              f"calibration: {calibration_words(recipe)}", f"calibration data SHA-256: {data}" if data else "",
-             f"weights SHA-256: {digest}" if digest else ""]  # fmt: skip
+             f"weights SHA-256: {digest}" if digest and "url" not in recipe else ""]  # fmt: skip
     return [line for line in lines if line]
 
 

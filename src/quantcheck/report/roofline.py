@@ -41,6 +41,8 @@ def roofline_missing(index: CellIndex, artifacts: Artifacts, environment: Mappin
     """Why there is no roofline at all; None when there is one, or when nobody would look for it."""
     if not index.loads or index.experiment.engine.kind == "fake" or not any(index.load_cells(index.baseline)):
         return None
+    if index.experiment.engine.kind == "openai":
+        return "your own servers: what they run and on which machine is not known here"
     if not environment.get("ceilings"):
         return "the machine's ceilings were not measured (a run of this version measures them)"
     found = _model(index, index.baseline, artifacts, environment)

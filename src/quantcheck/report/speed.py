@@ -8,6 +8,7 @@ from quantcheck.errors import StoreError
 from quantcheck.metrics import metric
 from quantcheck.report.blocks import THROUGHPUT, figures_by_block, left_out, log_ratios, mean_noise, noise_of
 from quantcheck.report.cells import Cell, CellIndex
+from quantcheck.report.not_measured import YOUR_SERVERS
 from quantcheck.report.pairs import unlike_hashes
 from quantcheck.report.quality import figure
 from quantcheck.report.records import cell_names
@@ -262,7 +263,8 @@ def memory_row(index: CellIndex, variant: str, recipe_bytes: int | None) -> Memo
         found = [m[key] for r in results if (m := r.get("memory", {})).get(key)]  # 0 bytes is no size
         if found:
             return Figure(value=float(max(found)))
-        return Figure(reason="the engine does not tell" if results else none)
+        told = YOUR_SERVERS if index.experiment.engine.kind == "openai" else "the engine does not tell"
+        return Figure(reason=told if results else none)
 
     weights = largest("weights_bytes")
     if weights.value is None and recipe_bytes:
@@ -276,5 +278,6 @@ def memory_row(index: CellIndex, variant: str, recipe_bytes: int | None) -> Memo
         kv_cache_bytes=largest("kv_cache_bytes"),
         allocated_bytes=largest("allocated_bytes"),
         peak_bytes=largest("peak_bytes"),
-        ready_s=Figure(value=float(np.median(ready))) if ready else Figure(reason=none),
+        ready_s=Figure(value=float(np.median(ready))) if ready else Figure(
+            reason="your own server was there before" if results else none),
     )

@@ -76,6 +76,17 @@ def _no_warmup(seen: Seen) -> Iterator[str]:
         yield "no request warms the engine up: the first answers of a window pay for what later ones find ready"
 
 
+def _same_prompts(seen: Seen) -> Iterator[str]:
+    """The twin is sent the baseline's prompts, and a server that kept running may hold them."""
+    experiment = seen.index.experiment
+    if experiment.engine.kind == "openai" and experiment.noise_floor and seen.index.loads:
+        told = {record["result"].get("token_counts", {}).get("prompt_cached") for load in seen.index.loads
+                for _, _, record in windows_at(seen.index, load)}
+        if None in told:
+            yield (f"{seen.index.again} is sent the prompts of {seen.index.baseline} again, to the same running "
+                   "server, which does not tell whether a prefix cache answered for it")
+
+
 def _one_load(seen: Seen) -> Iterator[str]:
     load = seen.index.experiment.load
     points = [] if load is None else load.points()
@@ -195,6 +206,8 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("few_blocks", _few_blocks, "give blocks: 5 or more"),
     Pattern("no_warmup", _no_warmup, "give load.warmup_requests: 1 or more"),
     Pattern("one_load", _one_load, "add others to load.concurrency, such as [1, 8, 32]"),
+    Pattern("same_prompts", _same_prompts, "start the servers without a prefix cache (vLLM: "
+                                           "--no-enable-prefix-caching)"),
     Pattern("prefix_cache", _prefix_cache, "turn the engine's prefix caching off, or measure real prompts"),
     Pattern("calibration_overlap", _overlap, "calibrate on another text, or leave the suite out"),
     Pattern("unlike_options", _unlike_options, "give all variants the same engine.args"),

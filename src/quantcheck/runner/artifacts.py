@@ -6,6 +6,7 @@ from pathlib import Path
 
 from quantcheck.environments import python_of
 from quantcheck.errors import ModelError, QuantcheckError
+from quantcheck.runner.endpoints import prepare_endpoints
 from quantcheck.runner.progress import Progress
 from quantcheck.spec.experiment import Experiment
 from quantcheck.variants.artifact import Artifact
@@ -22,7 +23,7 @@ def artifacts_of(experiment: Experiment, progress: Progress) -> tuple[dict[str, 
     """Every variant's artifact, from the cache or made now, and why others cannot be made, both by variant.
 
     The baseline's comes first, and its failure is raised, because nothing could be compared; so is a `SpecError`, the
-    user's mistake. The fake engine has no artifacts: stand-ins without a file.
+    user's mistake. The fake engine has no artifacts, nor have servers of the user's here: stand-ins without a file.
     """
     failed: dict[str, str] = {}
 
@@ -37,6 +38,8 @@ def artifacts_of(experiment: Experiment, progress: Progress) -> tuple[dict[str, 
     random, hear = experiment.weights == "random", progress.preparing
     if experiment.engine.kind == "fake":
         made = {name: _stand_in(name, variant.scheme) for name, variant in variants.items()}
+    elif experiment.engine.kind == "openai":
+        made = prepare_endpoints(experiment.model_copy(update={"variants": variants}), on_failure)
     elif experiment.engine.kind in ("vllm", "transformers"):
         made = prepare_folders(experiment.model, variants, random=random, progress=hear, on_failure=on_failure,
                                compressor=partial(python_of, "llm-compressor"))

@@ -29,10 +29,11 @@ def ceilings_of(plan: Plan, store: Store, progress: Progress, *, quiet: bool = T
 
     For llama.cpp the processor with the engine's threads and with all; for other engines the GPU, too. `quiet`: no
     other program takes the machine's time; otherwise what is measured is not kept for other runs. None for the fake
-    engine, which computes nothing, and when the measurement fails, which is told and ends nothing.
+    engine, which computes nothing, for servers of the user's, which may be on another machine, and when the measurement
+    fails, which is told and ends nothing.
     """
     engine = plan.experiment.engine
-    if engine.kind == "fake":
+    if engine.kind in ("fake", "openai"):
         return None
     counts = {usable_threads()}
     if isinstance(engine, LlamaCppEngine):

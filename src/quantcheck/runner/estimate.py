@@ -59,7 +59,9 @@ class Estimate:
             cells = [task for task in tasks if task.kind == kind]
             if cells:
                 starts = sum(isinstance(step, LoadStep) for step in plan.steps)
-                how = f" in {starts} engine starts ({plan.experiment.blocks} blocks)" if kind == "load" else ""
+                yours = plan.experiment.engine.kind == "openai"
+                rounds = "rounds over servers that keep running" if yours else "engine starts"
+                how = f" in {starts} {rounds} ({plan.experiment.blocks} blocks)" if kind == "load" else ""
                 yield f"{name:<11} {len(cells)} cells{how}: {', '.join(dict.fromkeys(c.subject for c in cells))}"
         made = [name for name, variant in plan.experiment.variants.items() if _is_quantized(plan.experiment, name)]
         if made:

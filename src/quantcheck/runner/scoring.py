@@ -192,7 +192,8 @@ def _engine(
     engine = scoring_engine(experiment, entry, variant, artifacts[variant], tokens=tokens, again=again, log=log)
     progress.step(entry, "starting", 0, 1)
     with GpuMemory(progress.note), engine:
-        progress.started(entry, engine.ready_s)
+        if engine.ready_s is not None:
+            progress.started(entry, engine.ready_s)
         endpoint, at_once = engine.endpoint, scored_at_once(again=again)
         server = Server(base_url=endpoint.base_url, model=endpoint.model, context=tokens, concurrency=at_once,
                         timeout_s=ANSWER_S, log=log)

@@ -15,8 +15,9 @@ from quantcheck.ggml.library import WHEEL_VERSION
 from quantcheck.quality.job import encode
 from quantcheck.quality.named import TASK_CONTEXT
 from quantcheck.quality.suites import Corpus, NamedTask, Suite
+from quantcheck.runner.endpoints import running_server
 from quantcheck.runner.loading import packages_of, python_with_transformers, scoring_batch
-from quantcheck.spec.experiment import Experiment, TransformersEngine, VllmEngine
+from quantcheck.spec.experiment import Experiment, OpenAIEngine, TransformersEngine, VllmEngine
 from quantcheck.variants.artifact import Artifact
 from quantcheck.variants.shapes import read_config_file
 
@@ -37,6 +38,8 @@ def engine_of(
 
     `options` are vLLM's, before all others.
     """
+    if isinstance(experiment.engine, OpenAIEngine):
+        return running_server(experiment.engine, artifact.recipe)
     assert not isinstance(experiment.engine, TransformersEngine)  # which is no server
     return open_engine(
         experiment.engine, variant=entry, model=artifact.path, slots=slots, tokens=tokens, log=log,

@@ -11,10 +11,12 @@ from quantcheck.load.sending import Limits, Sending
 from quantcheck.load.sizes import longest_request
 from quantcheck.runner.artifacts import vocabulary_size
 from quantcheck.runner.batches import measure_batches
+from quantcheck.runner.endpoints import asked_of, sending_to
 from quantcheck.runner.plan import LoadStep, Plan, requests_of
 from quantcheck.runner.progress import Progress
 from quantcheck.runner.reconcile import cached_tokens, server_record
 from quantcheck.runner.serving import engine_of
+from quantcheck.spec.experiment import OpenAIEngine
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.clocks import Clocks
 from quantcheck.telemetry.gpu_memory import GpuMemory
@@ -39,7 +41,8 @@ def measure_block(
     transformers, which is no server, times its own batches instead. Raises `EngineError` when the engine does not
     start, dies or does not answer.
     """
-    if plan.experiment.engine.kind == "transformers":
+    settings = plan.experiment.engine
+    if settings.kind == "transformers":
         measure_batches(plan, step, keys, artifacts, store, progress)
         return
     load = plan.experiment.load
@@ -53,7 +56,8 @@ def measure_block(
         log=log,
     )
     # One vocabulary for all variants: the prompts must be the same.
-    vocabulary = vocabulary_size(artifacts[plan.baseline])
+    textual = isinstance(settings, OpenAIEngine) and settings.tokenizer is None
+    vocabulary = None if textual else vocabulary_size(artifacts[plan.baseline])
 
     clocks = Clocks()
 
@@ -66,7 +70,14 @@ def measure_block(
     # Before the engine: what is in the GPUs' memory now is not the engine's.
     with GpuMemory(progress.note), GpuSampler() as gpus, engine:
         started_at = time.time()
-        progress.started(step.entry, engine.ready_s)
+        if engine.ready_s is not None:
+            progress.started(step.entry, engine.ready_s)
+        sending = Sending(limits=Limits(request_timeout_s=load.request_timeout_s), scratch=store.work)
+        if isinstance(settings, OpenAIEngine):
+            abilities = asked_of(settings, engine.endpoint, ids=vocabulary is not None)
+            for line in abilities.notes if step.block == 0 else ():
+                progress.note(f"{step.entry}: {line}")
+            sending = sending_to(settings, abilities, sending.limits, store.work)
         for point in step.points:
             if point.subject not in keys:
                 continue
@@ -84,7 +95,7 @@ def measure_block(
                     vocab_size=vocabulary,
                     slo=load.slo,
                     calibration=calibration,
-                    sending=Sending(limits=Limits(request_timeout_s=load.request_timeout_s), scratch=store.work),
+                    sending=sending,
                     check=check,
                 )
                 after = engine.counters()
@@ -97,8 +108,9 @@ def measure_block(
                     f"{found.summary['outcomes'].get('ok', 0)} were answered ({_fault(found.summary)}); see {log}"
                 )
             window = found.summary["window"]
-            own = {engine.pid, *(member.pid for member in process_tree(engine.pid))}
-            gpu = gpus.record(window["begin_ns"], window["end_ns"], own)
+            pid = engine.pid
+            own = set() if pid is None else {pid, *(member.pid for member in process_tree(pid))}
+            gpu = gpus.record(window["begin_ns"], window["end_ns"], own) if own else {}
             tokens = found.summary["metrics"].get("output_throughput", 0.0) * window["length_s"]
             if tokens > 0 and gpu.get("energy_j") is not None:
                 found.summary["metrics"]["joules_per_token"] = gpu["energy_j"] / tokens
@@ -116,8 +128,9 @@ def measure_block(
                 "artifact_sha256": artifact.sha256,
                 "telemetry": {**clocks.record(), **({"gpu": gpu} if gpu else {})},
                 "result": {**found.summary, "engine": facts, "ready_s": engine.ready_s,
-                           "memory": {**process_memory(engine.pid), "weights_bytes": artifact.recipe.get("bytes"),
-                                      "kv_cache_bytes": facts.get("kv_cache_bytes")}},
+                           "memory": {} if pid is None else {
+                               **process_memory(pid), "weights_bytes": artifact.recipe.get("bytes"),
+                               "kv_cache_bytes": facts.get("kv_cache_bytes")}},
             }, found.tables)
             progress.finished(step.entry, point.subject, step.block, seconds)
 

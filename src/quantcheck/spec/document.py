@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from quantcheck.errors import SpecError
-from quantcheck.spec.engines import KINDS
+from quantcheck.spec.engines import KINDS, OpenAIEngine
 from quantcheck.spec.experiment import Experiment
 from quantcheck.spec.policy import Policy
 from quantcheck.spec.quality import SHIPPED
@@ -225,6 +225,8 @@ def _resolve(experiment: Experiment, folder: Path) -> Experiment:
     update: dict[str, Any] = {"variants": variants}
     if experiment.model != "reference":
         update["model"] = found(experiment.model)
+    if isinstance(experiment.engine, OpenAIEngine) and experiment.engine.tokenizer:
+        update["engine"] = experiment.engine.model_copy(update={"tokenizer": found(experiment.engine.tokenizer)})
     if experiment.load:
         workloads = {key: work.model_copy(update={name: found(path) for name in ("prompts", "trace")
                                                   if (path := getattr(work, name)) is not None})

@@ -1,12 +1,14 @@
 """The engine that serves the variants, and what it is told."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from quantcheck.spec.part import Part
 
-__all__ = ["KINDS", "Arguments", "Engine", "FakeEngine", "LlamaCppEngine", "TransformersEngine", "VllmEngine"]
+__all__ = ["KINDS", "Arguments", "Engine", "FakeEngine", "LlamaCppEngine", "OpenAIEngine", "TransformersEngine",
+           "VllmEngine"]
 
 
 Value = bool | int | float | str | list[str | int | float] | dict[str, object] | None
@@ -88,5 +90,31 @@ class TransformersEngine(Part):
     start_timeout_s: PositiveFloat = 900.0
 
 
-Engine = Annotated[LlamaCppEngine | FakeEngine | VllmEngine | TransformersEngine, Field(discriminator="kind")]
-KINDS = ("llama.cpp", "fake", "vllm", "transformers")
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):  # what was given may be the key: it is not repeated
+        raise ValueError("engine.api_key_env: give the name of an environment variable, such as OPENAI_API_KEY, and "
+                         "never the key itself")
+    return name
+
+
+class OpenAIEngine(Part):
+    """Servers that the user runs, behind OpenAI's API: nothing is started, stopped or configured."""
+
+    kind: Literal["openai"] = "openai"
+    tokenizer: str | None = Field(
+        None, description="folder with the model's config.json and tokenizer.json; quality needs it, and prompts of "
+                          "token ids; none: speed with prompts of text")
+    api_key_env: Annotated[str, AfterValidator(_variable)] | None = Field(
+        None, description="environment variable that holds the key; the key itself is never stored")
+    api: Literal["completions", "chat"] = Field(
+        "completions", description="what the load is sent to, /v1/completions or /v1/chat/completions; quality needs "
+                                   "the first")
+    context: PositiveInt | None = Field(None, description="tokens that a request may hold; none: as /v1/models tells")
+    top_logprobs: PositiveInt = Field(
+        5, description="likeliest tokens that are asked for at each place; OpenAI's API gives 5, vLLM 20 by default")
+    concurrency: PositiveInt = Field(16, description="requests at once when quality is asked for")
+
+
+Engine = Annotated[LlamaCppEngine | FakeEngine | VllmEngine | TransformersEngine | OpenAIEngine,
+                   Field(discriminator="kind")]
+KINDS = ("llama.cpp", "fake", "vllm", "transformers", "openai")

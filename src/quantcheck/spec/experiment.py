@@ -7,7 +7,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from quantcheck.spec.engines import Engine, FakeEngine, LlamaCppEngine, TransformersEngine, VllmEngine
+from quantcheck.spec.engines import (
+    Engine,
+    FakeEngine,
+    LlamaCppEngine,
+    OpenAIEngine,
+    TransformersEngine,
+    VllmEngine,
+)
 from quantcheck.spec.load import SLO, Load
 from quantcheck.spec.part import Name, Part
 from quantcheck.spec.policy import Policy
@@ -22,6 +29,7 @@ __all__ = [
     "Experiment",
     "FakeEngine",
     "LlamaCppEngine",
+    "OpenAIEngine",
     "Quality",
     "Quantize",
     "Sampling",
@@ -68,6 +76,7 @@ class Experiment(Part):
         if self.quality is not None and self.engine.kind == "vllm" and self.quality.divergence == "full":
             raise ValueError("quality.divergence: a vLLM server tells the likeliest tokens only; leave it out, or "
                              "give top-k")
+        self._endpoints_fit()
         for name, variant in self.variants.items():
             self._fits(name, variant)
         for pair in self.compare:
@@ -81,6 +90,11 @@ class Experiment(Part):
 
     def _fits(self, name: str, variant: Variant) -> None:
         """What a variant asks for must be possible with the engine."""
+        if self.engine.kind == "openai":
+            return
+        if variant.url is not None or variant.model is not None:
+            raise ValueError(f"variants.{name}: `url:` and `model:` are of a server that you run, and the engine is "
+                             f"{self.engine.kind}; take `engine: {{kind: openai}}`, or leave them out")
         vllm, folders = self.engine.kind == "vllm", self.engine.kind in ("vllm", "transformers")
         if variant.maker == "transformers" and self.engine.kind != "transformers":
             raise ValueError(f"variants.{name}: {variant.scheme} is made by the transformers library as it loads the "
@@ -97,6 +111,34 @@ class Experiment(Part):
             raise ValueError(f"variants.{name}: {what} no GGUF files ({variant.scheme}); "
                              "take `engine: {kind: llama.cpp}`, or a scheme such as "
                              f"{'fp8-dynamic' if vllm else 'bnb-int8'}")
+
+    def _endpoints_fit(self) -> None:
+        """Of servers that the user runs, only what they answer is known."""
+        engine = self.engine
+        if not isinstance(engine, OpenAIEngine):
+            return
+        for name, variant in self.variants.items():
+            where = f"variants.{name}"
+            if variant.url is None or variant.model is None:
+                raise ValueError(f"{where}: with `engine: {{kind: openai}}` a variant needs `url:` (where its server "
+                                 "answers) and `model:` (its name there)")
+            if variant != Variant(url=variant.url, model=variant.model):
+                raise ValueError(f"{where}: your own server serves it, so that nothing is made or configured; leave "
+                                 "all but `url:` and `model:` out")
+        if self.weights == "random":
+            raise ValueError("weights: your own servers have weights already; leave `weights:` out")
+        if self.quality is None:
+            return
+        if engine.tokenizer is None:
+            raise ValueError("quality needs token ids; add `tokenizer: FOLDER` to the engine, with the model's "
+                             "config.json and tokenizer.json, or leave `quality:` out")
+        if engine.api != "completions":
+            raise ValueError("quality needs /v1/completions, because a chat does not score a given text; leave `api:` "
+                             "or `quality:` out")
+        if self.quality.divergence == "full":
+            raise ValueError("quality.divergence: a server tells the likeliest tokens only; leave it out, or give "
+                             "top-k")
+        raise ValueError("quality: your own servers are not scored by this version; leave `quality:` out")
 
     def _batches_fit(self) -> None:
         """The transformers engine is no server: it measures whole batches of prompts of a known length."""

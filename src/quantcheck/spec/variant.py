@@ -1,8 +1,9 @@
 """A variant: the model in one number format, and how its artifact is made."""
 
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from quantcheck.spec.engines import Arguments
 from quantcheck.spec.part import Part
@@ -47,7 +48,8 @@ class Quantize(Part):
 
 
 class Variant(Part):
-    """The model in one number format: made from the model by a scheme, a ready checkpoint, or the model as it is."""
+    """The model in one number format: made from the model by a scheme, a ready checkpoint, or the model as it is; or
+    what a server of the user's has."""
 
     scheme: str | None = Field(None, description="e.g. gguf/Q4_K_M; for vLLM fp16, fp8-dynamic, w8a8-int8, awq ...; "
                                                   "for transformers bnb-int8, bnb-nf4, torchao-int8 ... too")
@@ -55,6 +57,9 @@ class Variant(Part):
         None, description="a ready GGUF file or Hugging Face folder, hub:REPOSITORY/FILE.gguf or hub:REPOSITORY")
     quantize: Quantize = Quantize()
     args: Arguments = Field({}, description="options of the engine for this variant alone, as engine.args")
+    url: str | None = Field(None, description="with engine.kind openai: where its server answers, e.g. "
+                                              "http://127.0.0.1:8001/v1")
+    model: str | None = Field(None, description="with `url:`, the name under which the server has it")
 
     @property
     def maker(self) -> Maker:
@@ -63,6 +68,23 @@ class Variant(Part):
         if scheme.startswith("gguf/"):
             return self.quantize.with_ or "quantcheck"
         return self.quantize.with_ or ("transformers" if scheme.startswith(_LOADED) else "llm-compressor")
+
+    @field_validator("url")
+    @classmethod
+    def _plain_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url)
+            right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            right = False
+        if not right or not url.isascii() or not url.isprintable() or " " in url or parts.query or parts.fragment:
+            raise ValueError("url: give an http or https URL without a query, such as http://127.0.0.1:8001/v1")
+        if parts.username is not None:  # not repeated: it would be stored
+            raise ValueError("url: has a user or password in it; leave it out, and name an environment variable that "
+                             "holds the key as engine.api_key_env")
+        return url.rstrip("/")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Variant":
