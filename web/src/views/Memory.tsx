@@ -65,7 +65,7 @@ export function Memory({ run }: { run: Run }) {
         {gpu
           ? "Measured, in the look of one window in which most was in use. The engine reserves as much KV cache as its setting allows; what the measured loads need of it is in the table, and the footprint counts only that."
           : `The bytes of the weights file, and what the engine reserved for keys and values. Overhead and what is free are not split up here: ${run.environment.gpus instanceof Array && run.environment.gpus.length ? whyMissing(run, "GPU memory") : "the process's resident memory, all of it together, is in the table"}.`}
-        {drawn.length ? ` Dashed rules are the memory of common GPUs: ${drawn.join(", ")} GB.` : ` All of it is less than the ${DEVICES[0]} GB of a small GPU; the rules at ${DEVICES.join(", ")} GB lie beyond the axis.`}
+        {drawn.length ? ` Dashed rules are the memory of common GPUs, whose GB are 1.07 of the axis: ${drawn.join(", ")} GB.` : ` All of it is less than the ${DEVICES[0]} GB of a small GPU; the rules at ${DEVICES.join(", ")} GB lie beyond the axis.`}
       </p>
       <Picked tell={tell} />
       <Table caption="Memory, as measured" rows={rows} columns={[

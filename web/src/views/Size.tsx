@@ -71,7 +71,7 @@ export function Size({ run }: { run: Run }) {
         { title: "n", cell: (p) => p.n || "is the baseline" },
         ...(ranked ? [{ title: "frontier", cell: (p: Point) => p.on === null ? <Missing reason={p.reason} />
           : p.on ? "on it" : `dominated by ${p.by.join(", ")}` }] : []),
-        { title: "raw", cell: (p) => <Raw cells={p.cells} /> },
+        { title: "raw", cell: (p) => p.cells.length ? <Raw cells={p.cells} /> : null },
       ]} />
     </>
   );
