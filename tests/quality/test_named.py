@@ -16,9 +16,11 @@ from quantcheck.quality.early import EarlyStop
 from quantcheck.quality.known import known
 from quantcheck.quality.named import Looks, NotAnswered, answer_named
 from quantcheck.quality.suite import NamedTask
+from quantcheck.sandbox import why_no_sandbox
 from quantcheck.spec.experiment import Quality, Variant
 from quantcheck.stats.sequential import look_order
 from quantcheck.variants.make import prepare
+from tests.ggml.tiny import TinyShape, write_tiny
 from tests.harness.byte_model import ByteModel, ByteTokens, Scripted
 from tests.harness.conftest import data
 from tests.quality.test_job import results, start
@@ -139,3 +141,14 @@ def test_a_job_answers_named_tasks_among_its_own(gguf: Path, data: Path, tmp_pat
     found = results(tmp_path / "job")
     assert {name: result["n"] for name, (result, _) in found.items()} == {"arc_easy": 2, "reference/arithmetic": 2}
     assert found["arc_easy"][1]["id"].tolist() == ["0", "1"]
+
+
+def test_a_job_runs_written_code_in_the_sandbox(data: Path, tmp_path: Path) -> None:
+    if why := why_no_sandbox():
+        pytest.skip(why)
+    write_tiny(tmp_path / "tiny.gguf", TinyShape(context=2048))
+    quality = Quality(suites=["humaneval"], data=str(data))
+    assert start(tmp_path / "job", tmp_path / "tiny.gguf", quality) == (0, "")
+    result, table = results(tmp_path / "job")["humaneval"]
+    assert (result["n"], result["asked"]["metric"], result["accuracy"]) == (2, "pass@1", 0.0)  # random weights
+    assert all(table["output"])
