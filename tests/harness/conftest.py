@@ -48,9 +48,13 @@ PLAIN: dict[str, list[dict[str, Any]] | str] = {
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
+    return write_plain(tmp_path / "data")
+
+
+def write_plain(folder: Path) -> Path:
     for name, content in PLAIN.items():
-        path = tmp_path / "data" / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         text = content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content)
         path.write_text(text, encoding="utf-8")
-    return tmp_path / "data"
+    return folder
