@@ -1,10 +1,10 @@
 """lm-eval's own `hf` model against ours, item by item, on the reference model.
 
-    python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp] [TASK ...]
+    python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp|transformers] [TASK ...]
 
 DATA is a folder of plain files (`quantcheck.tasks`). Needs `quantcheck[eval]`, torch and transformers. `hf` computes in
-float32 on the CPU. Ours answers over llama.cpp from the F16 GGUF file, or with `--over torch` over the same library as
-`hf`, one sequence at a time on both sides: what differs then is the harness and not the engine.
+float32 on the CPU. Ours answers over llama.cpp from the F16 GGUF file, or with `--over transformers` over the engine of
+that name, so over the same library as `hf`: what differs then is the harness and not the arithmetic.
 
 Printed for each task: items, log-likelihoods, the greatest difference of one and of one divided by its tokens, the
 share of items with the same decision (likeliest choice, or text as judged), with the same scores, and the times.
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -22,6 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from quantcheck import reference
+from quantcheck.engines.hf.process import Loaded
+from quantcheck.engines.hf.scorer import TransformersScorer
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
 from quantcheck.engines.scorer import Answerer, IntArray, LogLikelihood, Seeded
 from quantcheck.harness import FolderTokens, Record, answer
@@ -52,49 +55,13 @@ class Counting:
         self.inner.close()
 
 
-class Torch:
-    """The library that `hf` uses, asked for one sequence at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        self.torch = torch
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        self.vocab_size = self.model.config.vocab_size
-
-    def loglikelihoods(self, pairs: Sequence[tuple[IntArray, IntArray]]) -> list[LogLikelihood]:
-        found = []
-        for context, continuation in pairs:
-            ids = self.torch.tensor(np.concatenate([context, continuation])[None, :-1], dtype=self.torch.long)
-            with self.torch.no_grad():
-                rows = self.model(ids).logits[0, -len(continuation):].log_softmax(-1)
-            picked = self.torch.tensor(continuation.astype(np.int64))
-            own = rows.gather(1, picked[:, None])
-            found.append(LogLikelihood(float(own.sum()), bool((rows.argmax(1) == picked).all())))
-        return found
-
-    def generate(self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int],
-                 sampling: Seeded | None = None) -> list[IntArray]:
-        found = []
-        for prompt in prompts:
-            ids = self.torch.tensor(prompt[None], dtype=self.torch.long)
-            all_ids = self.model.generate(ids, attention_mask=self.torch.ones_like(ids), max_new_tokens=max_tokens,
-                                          do_sample=False, eos_token_id=sorted(stop), pad_token_id=min(stop))
-            written = all_ids[0, len(prompt):].numpy().astype(np.int32)
-            found.append(written[:-1] if len(written) and int(written[-1]) in stop else written)
-        return found
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--items", type=int, default=200)
-    parser.add_argument("--over", choices=("llama.cpp", "torch"), default="llama.cpp")
+    parser.add_argument("--over", choices=("llama.cpp", "transformers"), default="llama.cpp")
+    parser.add_argument("--batch", type=int, default=1, help="sequences at once, of both sides")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     need()
@@ -110,8 +77,12 @@ def main() -> None:
 
 @contextlib.contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
-    if arguments.over == "torch":
-        yield Torch(reference.model_dir())
+    if arguments.over == "transformers":
+        with tempfile.TemporaryDirectory() as folder:
+            loaded = Loaded(python=Path(sys.executable), folder=reference.model_dir(), dtype="float32", device="cpu",
+                            threads=arguments.threads)
+            with TransformersScorer(loaded, log=Path(folder) / "worker.log", batch_size=arguments.batch) as scorer:
+                yield scorer
         return
     with tempfile.TemporaryDirectory() as cache:
         made = prepare("reference", {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache), threads=arguments.threads)
@@ -137,7 +108,7 @@ def ask_theirs(arguments: argparse.Namespace) -> dict[str, tuple[Sequence[Record
     found = {}
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
         model = HFLM(pretrained=str(reference.model_dir()), device="cpu", dtype="float32",
-                     batch_size=1 if arguments.over == "torch" else 16)
+                     batch_size=arguments.batch)
         for name in arguments.tasks:
             started = time.monotonic()
             result = answer_with(model, name, data=arguments.data, limit=arguments.items)
