@@ -63,6 +63,12 @@ class FolderTokenizer:
         text: str = self._tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
         return text
 
+    def spellings(self) -> list[str]:
+        """The text of each token alone, by id, special ones as they are written; "" of an id without a token."""
+        tokens = [[token] for token in range(self._tokenizer.get_vocab_size(with_added_tokens=True))]
+        texts: list[str] = self._tokenizer.decode_batch(tokens, skip_special_tokens=False)
+        return texts
+
     def line_ends(self) -> frozenset[int]:
         """Tokens that end a one-line answer: all that end generation, and all that begin with a newline."""
         tokens = list(self._tokenizer.get_vocab(with_added_tokens=True).values())

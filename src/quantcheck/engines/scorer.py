@@ -11,7 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answerer", "FloatArray", "IntArray", "LogLikelihood", "Scorer", "Seeded", "TopLogprobs", "TopScorer"]
+__all__ = ["TOP_K", "Answerer", "FloatArray", "IntArray", "LogLikelihood", "Scorer", "Seeded", "TopLogprobs",
+           "TopScorer"]
+
+TOP_K = 64
+"""Likeliest tokens of each place that a server which was started here is asked for."""
 
 IntArray = NDArray[np.integer[Any]]
 """Token ids of one sequence, [tokens]."""

@@ -16,12 +16,11 @@ import numpy as np
 
 from quantcheck.engines.base import Endpoint
 from quantcheck.engines.prompt_logprobs import read_answer, read_written
-from quantcheck.engines.scorer import IntArray, LogLikelihood, Seeded, TopLogprobs
+from quantcheck.engines.scorer import TOP_K, IntArray, LogLikelihood, Seeded, TopLogprobs
 from quantcheck.errors import EngineError, ModelError, SpecError
 
-__all__ = ["TOP_K", "ServedScorer"]
+__all__ = ["ServedScorer"]
 
-TOP_K = 64
 PROBE_TOKENS = 8
 TRIES = 3
 BUSY = frozenset({429, 503})
@@ -41,6 +40,7 @@ class ServedScorer:
             noise floor of quality.
         timeout_s: the deadline of each request.
         log: the server's, for error messages.
+        headers: sent with every question. by_proxy: through that of the environment, where there is one.
 
     Answers are not the same bit for bit from call to call: vLLM batches what comes together. With `Seeded` each
     request has its own seed; the same seed draws the same text only as far as the same logits come out.
@@ -50,6 +50,7 @@ class ServedScorer:
     def __init__(
         self, endpoint: Endpoint, vocab_size: int, context: int, *,
         top_k: int = TOP_K, concurrency: int = 16, timeout_s: float = 300.0, log: Path | None = None,
+        headers: Mapping[str, str] | None = None, by_proxy: bool = False,
     ) -> None:
         if context < 2 or top_k < 1 or concurrency < 1 or timeout_s <= 0:
             raise SpecError(f"context {context}, top_k {top_k}, concurrency {concurrency}, timeout {timeout_s:g} s: "
@@ -62,10 +63,14 @@ class ServedScorer:
         self._timeout_s = timeout_s
         self._where = f"the server at {endpoint.base_url}"
         self._log = log or "its log"
-        length = min(PROBE_TOKENS, context - 1)
+        self._headers, self._by_proxy = dict(headers or {}), by_proxy
+        self._probe()
+
+    def _probe(self) -> None:
+        length = min(PROBE_TOKENS, self.context - 1)
         if length >= 2:
             # Spread over the vocabulary: a shifted answer does not hold the right tokens by luck.
-            self._score([np.linspace(1, vocab_size - 1, length).astype(np.int32)], self.top_k)
+            self._score([np.linspace(1, self.vocab_size - 1, length).astype(np.int32)], self.top_k)
 
     def prompt_logprobs(self, sequences: Sequence[IntArray]) -> Iterator[TopLogprobs]:
         """For each sequence of at least two tokens, in order: own and `top_k` log-probabilities of its tokens."""
@@ -98,10 +103,7 @@ class ServedScorer:
         self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
     ) -> list[IntArray]:
         """For each prompt: the tokens that the server writes, until one of `stop` (left out) or `max_tokens`."""
-        if max_tokens < 1:
-            raise SpecError(f"max_tokens is {max_tokens}: at least one token must be asked for")
-        for number, prompt in enumerate(prompts):
-            self._check(f"prompt {number}, with {max_tokens} tokens to write", prompt, 1, self.context - max_tokens)
+        self._check_room(prompts, max_tokens)
         ends = frozenset(stop)
         bodies = [{
             "prompt": prompt.tolist(), "max_tokens": max_tokens, "temperature": 0.0, "return_token_ids": True,
@@ -118,6 +120,12 @@ class ServedScorer:
             end = next((place for place, token in enumerate(written) if token in ends), len(written))
             texts.append(np.array(written[:end], dtype=np.int32))
         return texts
+
+    def _check_room(self, prompts: Sequence[IntArray], max_tokens: int) -> None:
+        if max_tokens < 1:
+            raise SpecError(f"max_tokens is {max_tokens}: at least one token must be asked for")
+        for number, prompt in enumerate(prompts):
+            self._check(f"prompt {number}, with {max_tokens} tokens to write", prompt, 1, self.context - max_tokens)
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -147,17 +155,26 @@ class ServedScorer:
                 for answer, tokens in zip(self._ask(bodies), sequences, strict=True)]
 
     def _ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
-        return asyncio.run(self._ask_all(bodies))
+        """The answers, in order; raises `EngineError` for one of another status than 200."""
+        return [answer for _, answer in asyncio.run(self._ask_all(bodies, strict=True))]
 
-    async def _ask_all(self, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def _statuses(self, bodies: Sequence[Mapping[str, Any]]) -> list[tuple[int, Any]]:
+        """(status, answer) of each, the answer being JSON for 200, else the begin of what was said."""
+        return asyncio.run(self._ask_all(bodies, strict=False))
+
+    async def _ask_all(self, bodies: Sequence[Mapping[str, Any]], *, strict: bool) -> list[tuple[int, Any]]:
         gate = asyncio.Semaphore(self._concurrency)
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)
-        # No proxy of the environment stands between us and the server: trust_env is False.
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        # No proxy of the environment stands between us and a server of our own: trust_env is False.
+        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0),
+                                         headers=self._headers, trust_env=self._by_proxy) as session:
 
-            async def one(body: Mapping[str, Any]) -> Any:
+            async def one(body: Mapping[str, Any]) -> tuple[int, Any]:
                 async with gate:
-                    return await self._post(session, body)
+                    status, answer = await self._post(session, body)
+                if strict and status != 200:
+                    raise EngineError(f"{self._where} answered {status} when asked to score: {answer}; see {self._log}")
+                return status, answer
 
             tasks = [asyncio.ensure_future(one(body)) for body in bodies]
             try:
@@ -167,19 +184,17 @@ class ServedScorer:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _post(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> Any:
-        """One answer. Asks again where no work began: the connection was refused, or the server was busy."""
+    async def _post(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> tuple[int, Any]:
+        """The status and one answer. Asks again where no work began: the connection was refused, the server busy."""
         url = f"{self._endpoint.base_url}/v1/completions"
         for attempt in range(TRIES):
             last = attempt == TRIES - 1
             try:
                 async with session.post(url, json={"model": self._endpoint.model, **body}) as answer:
                     if answer.status == 200:
-                        return await answer.json(content_type=None)
+                        return 200, await answer.json(content_type=None)
                     if last or answer.status not in BUSY:
-                        text = " ".join((await answer.text(errors="replace")).split())[:SHOWN]
-                        raise EngineError(f"{self._where} answered {answer.status} when asked to score: {text}; see "
-                                          f"{self._log}")
+                        return answer.status, " ".join((await answer.text(errors="replace")).split())[:SHOWN]
             except TimeoutError as error:
                 raise EngineError(f"{self._where} did not answer within {self._timeout_s:g} s; see {self._log}, or "
                                   "score fewer sequences at once") from error

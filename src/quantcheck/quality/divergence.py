@@ -60,7 +60,8 @@ def kl_lower_bound(
     divergence = np.empty(len(tokens))
     for row in tokens:
         at = np.minimum(np.searchsorted(ids[row], baseline.ids[row]), ids.shape[1] - 1)
-        both = ids[row, at] == baseline.ids[row]
+        # An id below 0 is a spelling that several tokens share: it names none, and counts as tail.
+        both = (ids[row, at] == baseline.ids[row]) & (baseline.ids[row] >= 0)
         log_p, log_q = baseline.logprobs[row, both], logs[row, at[both]]
         p, q = np.exp(log_p), np.exp(log_q)
         divergence[row] = np.sum(p * (log_p - log_q))

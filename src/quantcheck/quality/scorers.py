@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.base import Endpoint
 from quantcheck.engines.hf.process import Loaded
 from quantcheck.engines.hf.scorer import TransformersScorer
-from quantcheck.engines.scorer import Scorer, TopScorer
+from quantcheck.engines.scorer import TOP_K, Scorer, TopScorer
 from quantcheck.errors import SpecError
 from quantcheck.harness import FolderTokens, HarnessTokenizer
 from quantcheck.quality.tasks import Tokenizer
@@ -28,7 +28,8 @@ class TaskTokenizer(HarnessTokenizer, Protocol):
 class Server(BaseModel):
     """Where a job's model is served under the name `model`, for sequences of up to `context` tokens.
 
-    `concurrency`: requests in flight; `timeout_s`: the deadline of each; `log`: what the server writes.
+    `concurrency`: requests in flight; `timeout_s`: the deadline of each; `log`: what the server writes, of one that was
+    started here. `kind`: how it is asked, vLLM's own way or OpenAI's; `key_variable` holds the key of such a server.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,7 +39,10 @@ class Server(BaseModel):
     context: int
     concurrency: int
     timeout_s: float
-    log: Path
+    log: Path | None
+    kind: Literal["vllm", "openai"] = "vllm"
+    top_k: int = TOP_K
+    key_variable: str | None = None
 
 
 class Held(BaseModel):
@@ -67,9 +71,18 @@ def open_scorer(
         from quantcheck.engines.folder_tokenizer import FolderTokenizer
         from quantcheck.engines.served_scorer import ServedScorer
 
-        tokenizer = FolderTokenizer(model)
+        tokenizer, endpoint = FolderTokenizer(model), Endpoint(server.base_url, server.model, "completions")
+        if server.kind == "openai":
+            from quantcheck.engines.endpoint_scorer import EndpointScorer
+
+            with EndpointScorer(
+                endpoint, tokenizer, server.context, top_k=server.top_k, concurrency=server.concurrency,
+                timeout_s=server.timeout_s, key_variable=server.key_variable,
+            ) as asked:  # fmt: skip
+                yield asked, tokenizer
+            return
         with ServedScorer(
-            Endpoint(server.base_url, server.model, "completions"), tokenizer.vocab_size, server.context,
+            endpoint, tokenizer.vocab_size, server.context, top_k=server.top_k,
             concurrency=server.concurrency, timeout_s=server.timeout_s, log=server.log,
         ) as served:  # fmt: skip
             yield served, tokenizer

@@ -114,6 +114,8 @@ def _in_words(found: WorstToken, tokenizer: Tokenizer) -> dict[str, Any]:
     before = tokenizer.decode(found.before)
 
     def text(token: int) -> str:
+        if token < 0:
+            return "[not told]"  # by a server that spells several tokens alike
         # Some tokenizers drop a leading space of what they decode alone.
         whole = tokenizer.decode(np.append(found.before, token))
         piece = whole[len(before) :] if whole.startswith(before) else tokenizer.decode(np.array([token]))

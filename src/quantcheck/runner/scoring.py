@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from quantcheck.engines.served_scorer import TOP_K
 from quantcheck.process.managed import ManagedProcess
 from quantcheck.quality.corpus import is_kept
 from quantcheck.quality.early import EarlyStop
@@ -24,7 +23,7 @@ from quantcheck.runner.loading import loaded_of, scoring_batch
 from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.runner.progress import Progress
 from quantcheck.runner.serving import scored_at_once, scored_tokens, scoring_engine
-from quantcheck.spec.experiment import AGAIN, TransformersEngine
+from quantcheck.spec.experiment import AGAIN, OpenAIEngine, TransformersEngine
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.gpu_memory import GpuMemory
 from quantcheck.variants.artifact import Artifact
@@ -55,13 +54,13 @@ def score(
             progress.note(f"scoring {plan.baseline} again on {', '.join(missing)}: its logits were cleared")
             for _ in _run(plan, step, missing, plan.baseline, artifacts, store, progress):
                 pass
-    started = time.time()
+    started, began = time.time(), time.monotonic()  # the first tells when, the second how long: a clock may be set
     not_answered: dict[str, str] = {}
     for subject, result, arrays, engine in _run(plan, step, list(keys), step.entry, artifacts, store, progress):
         if "why_not" in result:
             not_answered[subject] = result["why_not"]
-            progress.finished(step.entry, subject, 0, time.time() - started)
-            started = time.time()
+            progress.finished(step.entry, subject, 0, time.monotonic() - began)
+            started, began = time.time(), time.monotonic()
             continue
         record = {
             "started_at": started,
@@ -73,7 +72,7 @@ def score(
         table = "tokens" if result["kind"] == "perplexity" else "items"
         store.write(keys[subject], record, {table: arrays})
         progress.finished(step.entry, subject, 0, record["duration_s"])
-        started = time.time()
+        started, began = time.time(), time.monotonic()
     return not_answered
 
 
@@ -89,7 +88,7 @@ def _batch(entry: str) -> int:
 
 def _logits(plan: Plan, corpus: str, artifacts: Mapping[str, Artifact], store: Store) -> Path:
     key = plan.key(plan.baseline_step, corpus, artifacts)
-    kept = "npz" if plan.experiment.engine.kind == "vllm" else "f32"  # the likeliest tokens, or all logits
+    kept = "npz" if plan.experiment.engine.kind in ("vllm", "openai") else "f32"  # the likeliest tokens, or all logits
     return store.work / f"logits-{key.id.replace(plan.baseline + '.', '', 1)}.{kept}"
 
 
@@ -172,7 +171,7 @@ def _engine(
     plan: Plan, step: QualityStep, entry: str, variant: str, artifacts: Mapping[str, Artifact], store: Store,
     progress: Progress,
 ) -> Iterator[_Engine]:
-    """vLLM is started for one scoring process, and ended with it."""
+    """vLLM is started for one scoring process, and ended with it; a server of the user's is asked, and stays."""
     experiment = plan.experiment
     if experiment.engine.kind == "llama.cpp":
         batch = _batch(entry)
@@ -194,10 +193,13 @@ def _engine(
     with GpuMemory(progress.note), engine:
         if engine.ready_s is not None:
             progress.started(entry, engine.ready_s)
-        endpoint, at_once = engine.endpoint, scored_at_once(again=again)
+        endpoint, at_once = engine.endpoint, scored_at_once(experiment, again=again)
         server = Server(base_url=endpoint.base_url, model=endpoint.model, context=tokens, concurrency=at_once,
                         timeout_s=ANSWER_S, log=log)
-        facts = {**engine.describe(), "concurrency": at_once, "top_k": TOP_K}
+        if isinstance(experiment.engine, OpenAIEngine):
+            server = server.model_copy(update={"kind": "openai", "log": None, "top_k": experiment.engine.top_logprobs,
+                                               "key_variable": experiment.engine.api_key_env})
+        facts = {**engine.describe(), "concurrency": at_once, "top_k": server.top_k}
         yield _Engine(server, engine.check, facts, _batch(entry))
 
 

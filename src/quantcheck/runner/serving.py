@@ -7,7 +7,7 @@ from typing import Any
 from quantcheck.engines.base import Engine
 from quantcheck.engines.folder_tokenizer import FolderTokenizer
 from quantcheck.engines.open import open_engine
-from quantcheck.engines.served_scorer import TOP_K
+from quantcheck.engines.scorer import TOP_K
 from quantcheck.engines.vllm_python import vllm_packages
 from quantcheck.environments import python_of
 from quantcheck.errors import SpecError
@@ -26,6 +26,7 @@ __all__ = ["engine_of", "engine_version", "interpreter", "own_arguments", "score
 
 SCORED_AT_ONCE, AGAIN_AT_ONCE = 16, 5
 """Requests in flight when a server scores, and when it scores the twin."""
+AGAIN_SHARE = 3
 AGAIN_BATCH = 512
 """`max-num-batched-tokens` of the twin's server: other batches, other rounding, as with llama.cpp."""
 
@@ -68,24 +69,31 @@ def engine_version(experiment: Experiment) -> str | None:
     return None if python is None else vllm_packages(python)["vllm"]
 
 
-def scored_at_once(*, again: bool) -> int:
-    """Requests that a server is sent at once; `again`: for the twin."""
+def scored_at_once(experiment: Experiment, *, again: bool) -> int:
+    """Requests that a server is sent at once; `again`: for the twin, which has other batches."""
+    if isinstance(experiment.engine, OpenAIEngine):
+        count = experiment.engine.concurrency
+        return (count // AGAIN_SHARE or AGAIN_SHARE) if again else count
     return AGAIN_AT_ONCE if again else SCORED_AT_ONCE
 
 
 def scoring_engine(
     experiment: Experiment, entry: str, variant: str, artifact: Artifact, *, tokens: int, again: bool, log: Path
 ) -> Engine:
-    """A new, not yet started vLLM server that answers a scoring process, sequences of up to `tokens` tokens."""
+    """What answers a scoring process, sequences of up to `tokens` tokens: a new, not yet started vLLM server, or the
+    one that the user runs.
+    """
+    if isinstance(experiment.engine, OpenAIEngine):
+        return running_server(experiment.engine, artifact.recipe)
     options = _scoring_options(_arguments(experiment, variant, artifact), tokens, again=again)
-    return engine_of(experiment, entry, variant, artifact, slots=scored_at_once(again=again), tokens=tokens, log=log,
-                     options=options)
+    return engine_of(experiment, entry, variant, artifact, slots=scored_at_once(experiment, again=again),
+                     tokens=tokens, log=log, options=options)
 
 
 def scored_tokens(experiment: Experiment, suites: Sequence[Suite], artifacts: Mapping[str, Artifact]) -> int:
-    """Tokens that vLLM's context must hold to score `suites`: the longest sequence, its answer, and one more.
+    """Tokens that a server's context must hold to score `suites`: the longest sequence, its answer, and one more.
 
-    vLLM writes one token after what it scores. Raises `SpecError` when a variant of `artifacts` holds fewer.
+    It writes one token after what it scores. Raises `SpecError` when a variant of `artifacts` holds fewer.
     """
     quality = experiment.quality
     assert quality is not None
@@ -99,7 +107,7 @@ def scored_tokens(experiment: Experiment, suites: Sequence[Suite], artifacts: Ma
                 continue
             if isinstance(suite, Corpus):
                 raise SpecError(f"quality.context: {quality.context} is too large: {name} holds {most} tokens, and "
-                                "vLLM writes one after those that it scores; the largest possible value is "
+                                "a server writes one after those that it scores; the largest possible value is "
                                 f"{most - 1}")
             raise SpecError(f"quality.suites: {suite.name} needs {need} tokens for its longest prompt with the answer, "
                             f"and {name} holds {most}; leave the suite out")
@@ -115,13 +123,16 @@ def scoring_depends(experiment: Experiment, variant: str, artifact: Artifact, *,
         told = engine.model_dump(include={"dtype", "device", "attention"})
         return {"kind": engine.kind, **told, "args": own_arguments(experiment, variant, artifact),
                 "batch": scoring_batch(engine, again=again)}
+    if isinstance(engine, OpenAIEngine):
+        return {"kind": engine.kind, "top_k": engine.top_logprobs,
+                "concurrency": scored_at_once(experiment, again=again)}
     if not isinstance(engine, VllmEngine):
         return engine.kind
     arguments = _arguments(experiment, variant, artifact)
     options = _scoring_options(arguments, tokens=0, again=again)
     options.pop("max-model-len", None)  # a limit, which all sequences keep
     return {"kind": engine.kind, "args": {**arguments, **options}, "environment": engine.environment, "top_k": TOP_K,
-            "concurrency": scored_at_once(again=again)}
+            "concurrency": scored_at_once(experiment, again=again)}
 
 
 def _scoring_options(given: Mapping[str, Any], tokens: int, *, again: bool) -> dict[str, Any]:
@@ -154,7 +165,10 @@ def _arguments(experiment: Experiment, variant: str, artifact: Artifact) -> dict
 
 def _holds(experiment: Experiment, variant: str, artifact: Artifact) -> int | None:
     """Tokens of the longest sequence that the variant's server takes; None where only the server knows."""
-    given = _arguments(experiment, variant, artifact).get("max-model-len")
+    if isinstance(experiment.engine, OpenAIEngine):
+        given = experiment.engine.context or artifact.recipe["served"].get("max_model_len")
+    else:
+        given = _arguments(experiment, variant, artifact).get("max-model-len")
     if given is not None:
         return given if isinstance(given, int) and given > 0 else None
     config = read_config_file(artifact.path / "config.json")

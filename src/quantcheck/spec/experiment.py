@@ -138,7 +138,6 @@ class Experiment(Part):
         if self.quality.divergence == "full":
             raise ValueError("quality.divergence: a server tells the likeliest tokens only; leave it out, or give "
                              "top-k")
-        raise ValueError("quality: your own servers are not scored by this version; leave `quality:` out")
 
     def _batches_fit(self) -> None:
         """The transformers engine is no server: it measures whole batches of prompts of a known length."""
