@@ -8,7 +8,6 @@ transformers is, `{"alive"}` that it is at work. A crash of the engine's native 
 """
 
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.hf.scorer import TransformersScorer
 from quantcheck.engines.scorer import Scorer, TopScorer
-from quantcheck.errors import ModelError, QuantcheckError, StoreError
+from quantcheck.errors import ModelError
 from quantcheck.quality.continuations import continue_prompts
 from quantcheck.quality.corpus import kl_kind, score_corpus
 from quantcheck.quality.early import EarlyStop, in_look_order, look_every
@@ -41,6 +40,7 @@ from quantcheck.quality.suites import (
     load_suites,
 )
 from quantcheck.quality.tasks import CHUNK, Drawing, Tokenizer, answer_choices, answer_generation
+from quantcheck.quality.told import Tell, told
 from quantcheck.quality.windows import Window, windows
 from quantcheck.quality.worst import worst_in_words
 from quantcheck.spec.experiment import Quality
@@ -87,37 +87,27 @@ class Job(BaseModel):
 def main(folder: Path) -> int:
     """Do FOLDER's job; 0 when all of it is done, else the error's exit code."""
     job = Job.model_validate_json((folder / "job.json").read_text(encoding="utf-8"))
-    with (folder / "events.jsonl").open("a", encoding="utf-8") as events:
+    return told(folder, partial(_do, job, folder))
 
-        def tell(**event: Any) -> None:
-            events.write(json.dumps(event) + "\n")
-            events.flush()
 
-        try:
-            suites = {suite.name: in_look_order(suite, job.seed) if job.in_look_order else suite
-                      for suite in load_suites(job.quality)}
-            opened = open_scorer(job.model, job.server, threads=job.threads, batch_tokens=job.batch_tokens,
-                                 held=job.held, alive=_every(ALIVE_S, partial(tell, alive=True)))
-            with opened as (scorer, tokenizer):
-                if isinstance(scorer, TransformersScorer):
-                    tell(engine=scorer.describe())
-                answer = _answerer(job, scorer, tokenizer, [suites[name] for name in job.suites])
-                for number, name in enumerate(job.suites):
-                    started = time.monotonic()
-                    try:
-                        result, arrays = answer(name, partial(_progress, tell, name))
-                    except NotAnswered as why:
-                        tell(suite=name, why_not=str(why))
-                        continue
-                    np.savez(folder / f"{number}.npz", allow_pickle=False, **arrays)
-                    tell(suite=name, result={**result, "seconds": time.monotonic() - started})
-        except QuantcheckError as error:
-            tell(error=type(error).__name__, message=str(error))
-            return error.exit_code
-        except OSError as error:
-            tell(error="StoreError", message=f"{error.filename or folder}: {error.strerror}; free disk space and retry")
-            return StoreError.exit_code
-    return 0
+def _do(job: Job, folder: Path, tell: Tell) -> None:
+    suites = {suite.name: in_look_order(suite, job.seed) if job.in_look_order else suite
+              for suite in load_suites(job.quality)}
+    opened = open_scorer(job.model, job.server, threads=job.threads, batch_tokens=job.batch_tokens, held=job.held,
+                         alive=_every(ALIVE_S, partial(tell, alive=True)))
+    with opened as (scorer, tokenizer):
+        if isinstance(scorer, TransformersScorer):
+            tell(engine=scorer.describe())
+        answer = _answerer(job, scorer, tokenizer, [suites[name] for name in job.suites])
+        for number, name in enumerate(job.suites):
+            started = time.monotonic()
+            try:
+                result, arrays = answer(name, partial(_progress, tell, name))
+            except NotAnswered as why:
+                tell(suite=name, why_not=str(why))
+                continue
+            np.savez(folder / f"{number}.npz", allow_pickle=False, **arrays)
+            tell(suite=name, result={**result, "seconds": time.monotonic() - started})
 
 
 def _every(seconds: float, do: Callable[[], None]) -> Callable[[], None]:
@@ -165,7 +155,7 @@ def _looks(job: Job, task: NamedTask) -> Looks | None:
     return Looks(look_every(job.threads), job.seed, job.early.watch(task) if job.early and watched else None)
 
 
-def _progress(tell: Callable[..., None], suite: str, done: int, of: int) -> None:
+def _progress(tell: Tell, suite: str, done: int, of: int) -> None:
     tell(suite=suite, done=done, of=of)
 
 

@@ -5,13 +5,11 @@ Run as `python -m quantcheck.quality.locate FOLDER`, in a process of its own; FO
 it cannot go on; FOLDER/found.npz has the arrays of `Located`.
 """
 
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +17,14 @@ from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.hf.process import Loaded
 from quantcheck.engines.scorer import Scorer
-from quantcheck.errors import QuantcheckError, SpecError, StoreError
+from quantcheck.errors import SpecError
 from quantcheck.quality.divergence import BaselineLogits, LogitsWriter
 from quantcheck.quality.job import encode
 from quantcheck.quality.mixed import Mixed, mixed_files, mixed_modules
 from quantcheck.quality.perplexity import TokenScores, score_windows
 from quantcheck.quality.scorers import Held, make_room
 from quantcheck.quality.suites import Corpus, load_suites
+from quantcheck.quality.told import Tell, told
 from quantcheck.quality.windows import Window
 from quantcheck.spec.quality import Quality
 
@@ -65,7 +64,7 @@ class Located:
     document: NDArray[np.int32]
 
 
-def locate(job: LocateJob, mixed: Mixed, folder: Path, tell: Callable[..., None]) -> Located:
+def locate(job: LocateJob, mixed: Mixed, folder: Path, tell: Tell) -> Located:
     """Score the baseline, the variant, and one mixed model a module. Raises what scoring raises.
 
     `SpecError` where the two models do not differ.
@@ -116,24 +115,14 @@ def _mixed(job: LocateJob, folder: Path) -> Iterator[Mixed]:
 def main(folder: Path) -> int:
     """Do FOLDER's job; 0 when all of it is done, else the error's exit code."""
     job = LocateJob.model_validate_json((folder / "job.json").read_text(encoding="utf-8"))
-    with (folder / "events.jsonl").open("a", encoding="utf-8") as events:
 
-        def tell(**event: Any) -> None:
-            events.write(json.dumps(event) + "\n")
-            events.flush()
+    def do(tell: Tell) -> None:
+        with _mixed(job, folder) as mixed:
+            found = locate(job, mixed, folder, tell)
+        np.savez(folder / "found.npz", allow_pickle=False, **asdict(found))
+        tell(finished=True)
 
-        try:
-            with _mixed(job, folder) as mixed:
-                found = locate(job, mixed, folder, tell)
-            np.savez(folder / "found.npz", allow_pickle=False, **asdict(found))
-            tell(finished=True)
-        except QuantcheckError as error:
-            tell(error=type(error).__name__, message=str(error))
-            return error.exit_code
-        except OSError as error:
-            tell(error="StoreError", message=f"{error.filename or folder}: {error.strerror}; free disk space and retry")
-            return StoreError.exit_code
-    return 0
+    return told(folder, do)
 
 
 if __name__ == "__main__":
