@@ -14,7 +14,7 @@ from quantcheck.report.summary import Summary
 from quantcheck.report.view import build_summary
 from quantcheck.spec.experiment import Experiment
 from quantcheck.spec.policy import Policy
-from quantcheck.store import Cell, Store
+from quantcheck.store import Cell, CellKey, DamagedError, Store
 
 __all__ = ["StoredRun", "environment_of", "read_experiment", "read_run"]
 
@@ -107,10 +107,11 @@ def read_run(store: Store, *, unfinished: bool = False, running: bool = False) -
     if not finished and not unfinished:
         raise StoreError(f"{store.root}: no finished run is stored here; start one, or go on, with `quantcheck run`")
     if finished:
-        return StoredRun(store, document, experiment, tuple(_named(store, document["cells"])))
-    problems: list[dict[str, Any]] = []
+        cells, damaged = _sound(_named(store, document["cells"]), experiment)
+        problems = [*document.get("problems", []), *damaged]
+        return StoredRun(store, {**document, "problems": problems}, experiment, tuple(cells))
     if "planned" in document:
-        cells = _named(store, document["planned"])
+        cells, problems = _sound(_named(store, document["planned"]), experiment)
     else:
         cells, problems = _asked_for(store, experiment)
     if not cells:
@@ -131,7 +132,8 @@ def _asked_for(store: Store, experiment: Experiment) -> tuple[list[Cell], list[d
     """
     planned = planned_cells(experiment)
     places: dict[tuple[str, str, str, int], list[Cell]] = {}
-    for cell in store.cells():
+    sound, damaged = _sound(list(store.cells()), experiment)
+    for cell in sound:
         key = cell.key
         if (place := (key.kind, key.variant, key.subject, key.block)) in planned:
             places.setdefault(place, []).append(cell)
@@ -140,7 +142,24 @@ def _asked_for(store: Store, experiment: Experiment) -> tuple[list[Cell], list[d
     problems += [{"variant": variant, "subject": subject, "block": block, "reason":
                   "several cells are stored for this, and nothing says which is the experiment's"}
                  for (_, variant, subject, block), cells in places.items() if len(cells) > 1]
-    return [cells[0] for cells in places.values() if len(cells) == 1], problems
+    return [cells[0] for cells in places.values() if len(cells) == 1], problems + damaged
+
+
+def _sound(cells: Iterable[Cell], experiment: Experiment) -> tuple[list[Cell], list[dict[str, Any]]]:
+    """Those that are what was written, and a problem for each of the others. Those are known by their folders' names,
+    which is all that is left of some."""
+    names = {CellKey("load" if kind == "load" else "quality", variant, subject, block, "").id.rpartition("-")[0]:
+             {"variant": variant, "subject": subject, "block": block}
+             for kind, variant, subject, block in planned_cells(experiment)}
+    sound, problems = [], []
+    for cell in cells:
+        try:
+            cell.verify()
+        except DamagedError as error:
+            problems.append({**names.get(cell.folder.name.rpartition("-")[0], {}), "reason": str(error)})
+        else:
+            sound.append(cell)
+    return sound, problems
 
 
 def environment_of(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def run_load(settings: LoadSettings, show: Show, command: str | None = None) -> 
     """
     from quantcheck.telemetry.environment import environment
 
-    began = time.time()
+    started_at, began = time.time(), time.monotonic()
     run = _Run(settings, show)
     interrupted = False
     search: dict[str, Any] | None = None
@@ -110,8 +110,8 @@ def run_load(settings: LoadSettings, show: Show, command: str | None = None) -> 
     report = LoadReport(
         quantcheck=quantcheck.__version__,
         command=command or shlex.join(["quantcheck", *sys.argv[1:]]),
-        started_at=began,
-        duration_s=time.time() - began,
+        started_at=started_at,
+        duration_s=time.monotonic() - began,
         url=settings.url, model=settings.model, api=settings.api,
         abilities=run.abilities.as_json() | {"notes": [*run.abilities.notes, *run.notes]},
         settings=_told(settings),

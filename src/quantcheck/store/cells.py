@@ -8,7 +8,8 @@
         work/                    what may be deleted (made again when needed)
 
 A cell is written into a folder beside its place and renamed into it after everything is on the disk: after a
-power cut or `kill -9` it is there whole, or not at all.
+power cut or `kill -9` it is there whole, or not at all. What a disk does to it later is found by checksums
+(`store/sealed.py`): `lock` sets such cells aside, into damaged/, and they are measured again.
 """
 
 import fcntl
@@ -18,17 +19,21 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from quantcheck.errors import StoreError
+from quantcheck.store.sealed import DamagedError, file_digest, opened, sealed
 from quantcheck.store.tables import Table, read_table, write_table
 
-__all__ = ["SCHEMA_VERSION", "Cell", "CellKey", "Store"]
+__all__ = ["Cell", "CellKey", "Store"]
 
-SCHEMA_VERSION = 1
+EXPERIMENT = "experiment.json"
+AGAIN = "delete its folder and run again"
+MOVE_AWAY = "move this file away and run again: the cells are kept"
 LOCK_PATIENCE_S = 0.2
 """How long `lock` asks again: who looks whether a folder is locked (`locked`) holds a shared lock for a moment."""
 
@@ -58,11 +63,8 @@ class Cell:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        record = _read_json(self.folder / "cell.json")
-        if record.get("schema") != SCHEMA_VERSION:
-            raise StoreError(f"{self.folder}: written with schema {record.get('schema')}, this version reads "
-                             f"{SCHEMA_VERSION}; use the quantcheck that wrote it, or delete the folder")
-        return record
+        path = self.folder / "cell.json"
+        return opened(_read_json(path, AGAIN), path, AGAIN)
 
     @property
     def key(self) -> CellKey:
@@ -71,6 +73,25 @@ class Cell:
     def table(self, name: str) -> dict[str, Any]:
         """The raw samples called `name`, as column -> array."""
         return read_table(self.folder / f"{name}.parquet")
+
+    def verify(self) -> None:
+        """Raise `DamagedError` where the record or a table is not what was written."""
+        key = self.record.get("key")
+        if not isinstance(key, dict) or CellKey(**key).id != self.folder.name:
+            raise DamagedError(f"{self.folder}: damaged (it holds another cell); {AGAIN}")
+        digests = self.record.get("tables")
+        if digests is None:
+            for path in sorted(self.folder.glob("*.parquet")):
+                self.table(path.stem)
+            return
+        for name, digest in digests.items():
+            path = self.folder / f"{name}.parquet"
+            try:
+                holds = file_digest(path) == digest
+            except OSError as error:
+                raise DamagedError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from error
+            if not holds:
+                raise DamagedError(f"{path}: damaged (its checksum does not hold); {AGAIN}")
 
 
 class Store:
@@ -88,8 +109,14 @@ class Store:
     def work(self) -> Path:
         return self.root / "work"
 
-    def lock(self) -> None:
-        """Make the folders and claim them for this process; `StoreError` when another one has them."""
+    def lock(self) -> list[str]:
+        """Make the folders and claim them for this process; returns what is wrong with the cells that it set aside.
+
+        Raises `StoreError` when another process has them, when experiment.json is damaged, or when a newer version
+        wrote in here; nothing is changed then.
+        """
+        self.read_document(EXPERIMENT)
+        self._newer()
         try:
             for folder in (self.root / "cells", self.logs, self.work):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +133,35 @@ class Store:
             shutil.rmtree(leftover)
         for leftover in self.root.glob(".*.part"):
             leftover.unlink()
+        return self._set_damaged_aside()
+
+    def damaged(self) -> dict[str, str]:
+        """What is wrong with every cell that is not what was written, by its folder's name.
+
+        Raises `StoreError` where a newer version wrote a cell.
+        """
+        found = {}
+        for cell in self.cells():
+            try:
+                cell.verify()
+            except DamagedError as error:
+                found[cell.folder.name] = str(error)
+        return found
+
+    def _newer(self) -> None:
+        for cell in self.cells():
+            with suppress(DamagedError):
+                _ = cell.record
+
+    def _set_damaged_aside(self) -> list[str]:
+        found = self.damaged()
+        for name in found:
+            try:
+                (self.root / "damaged").mkdir(exist_ok=True)
+                (self.root / "cells" / name).rename(self.root / "damaged" / f"{name}.{time.time_ns()}")
+            except OSError as error:
+                raise _unwritable(self.root / "damaged" / name, error) from error
+        return [reason.replace(AGAIN, "moved to damaged/, to be measured again") for reason in found.values()]
 
     def unlock(self) -> None:
         if self._lock is not None:
@@ -144,7 +200,34 @@ class Store:
             folder.mkdir()
             for name, table in tables.items():
                 write_table(folder / f"{name}.parquet", table)
-            _write_json(folder / "cell.json", {"schema": SCHEMA_VERSION, "key": asdict(key), **record})
+            digests = {name: file_digest(folder / f"{name}.parquet") for name in tables}
+            _write_json(folder / "cell.json", sealed({"key": asdict(key), **record, "tables": digests}))
+            _sync_folder(folder)
+            folder.rename(final)
+            _sync_folder(final.parent)
+        except OSError as error:
+            raise _unwritable(final, error) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return Cell(final)
+
+    def adopt(self, key: CellKey, files: Mapping[str, bytes]) -> Cell:
+        """Store a cell that another store wrote, by its files' names and bytes, whole.
+
+        Raises `StoreError` when its record is not that of `key` or it cannot be written; nothing is left behind then.
+        """
+        final = self.root / "cells" / key.id
+        folder = self.root / "cells" / f".writing-{key.id}"
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            for name, content in files.items():
+                with (folder / Path(name).name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            if Cell(folder).key != key:
+                raise StoreError(f"{final}: what came for it is another cell; nothing was stored")
             _sync_folder(folder)
             folder.rename(final)
             _sync_folder(final.parent)
@@ -164,8 +247,13 @@ class Store:
             raise _unwritable(folder, error) from error
 
     def write_document(self, name: str, text: str) -> Path:
-        """Write a text file of the results folder (a report, a summary) whole or not at all."""
+        """Write a text file of the results folder (a report, a summary) whole or not at all.
+
+        experiment.json gets its checksum here.
+        """
         path = self.root / name
+        if name == EXPERIMENT:
+            text = json.dumps(sealed(json.loads(text)), indent=1) + "\n"
         try:
             _write_text(path, text)
             _sync_folder(path.parent)
@@ -174,9 +262,12 @@ class Store:
         return path
 
     def read_document(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the results folder; None when it is not there."""
+        """A JSON file of the results folder; None when it is not there. `DamagedError` where it is not as written."""
         path = self.root / name
-        return _read_json(path) if path.exists() else None
+        if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where the folder cannot be searched)
+            return None
+        document = _read_json(path, MOVE_AWAY)
+        return opened(document, path, MOVE_AWAY) if name == EXPERIMENT else document
 
 
 def _taken(handle: int, kind: int) -> bool:
@@ -204,13 +295,13 @@ def _write_text(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, advice: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path}: cannot be read ({error}); {advice}") from error
     if not isinstance(value, dict):
-        raise StoreError(f"{path}: not a JSON object; delete its folder and run again")
+        raise DamagedError(f"{path}: not a JSON object; {advice}")
     return value
 
 

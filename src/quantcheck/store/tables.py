@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantcheck.errors import StoreError
+from quantcheck.store.sealed import DamagedError
 
 __all__ = ["Table", "read_table", "write_table"]
 
@@ -58,8 +59,8 @@ def read_table(path: Path) -> dict[str, NDArray[Any]]:
     """The columns of the Parquet file at `path`, in its order. Raises `StoreError` when it cannot be read."""
     try:
         columns = _engine().read_parquet(str(path)).fetchnumpy()
-    except (duckdb.Error, OSError) as error:
-        raise StoreError(f"{path}: cannot be read ({_first_line(error)}); delete its folder and run again") from error
+    except (duckdb.Error, OSError, MemoryError, UnicodeDecodeError) as error:
+        raise DamagedError(f"{path}: cannot be read ({_first_line(error)}); delete its folder and run again") from error
     return {name: _without_mask(column) for name, column in columns.items()}
 
 
