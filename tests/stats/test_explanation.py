@@ -51,6 +51,16 @@ def test_why_int4_gains_nothing_with_long_prompts() -> None:
     )
 
 
+def test_less_than_predicted_with_long_prompts_is_no_overhead_of_decoding() -> None:
+    load = (256, 512, 128)
+    reading = read_ratio(observed("fp16", load), observed("awq", load), measured=0.9, predicted=1.05)
+    assert reading.cause == "prefill"
+    assert reading.clause == (
+        "because prefill is 75% of the least time, where 3.7x smaller weights save little, and it takes longer than its "
+        "arithmetic at the measured ceiling (predicted: 1.05x)"
+    )
+
+
 def test_fp8_at_batch_1_gains_what_its_bytes_give() -> None:
     _, reading, _ = read("fp8", (1, 512, 128))
     assert reading == Reading("memory", "because memory sets the time, weights are 99% of the bytes of a step and 2x "

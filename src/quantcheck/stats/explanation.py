@@ -84,6 +84,10 @@ def read_ratio(baseline: Observed, variant: Observed, *, measured: float, predic
     gain, promise = math.log(measured), math.log(predicted)
     allowed = max(TOLERANCE, PART * abs(promise))
     fewer = baseline.model.weights.step / variant.model.weights.step
+    if promise - gain > allowed and bound_by(variant) == "prefill":
+        return Reading("prefill", f"because prefill is {variant.prefill_share:.0%} of the least time, where "
+                       f"{fewer:.2g}x smaller weights save little, and it takes longer than its arithmetic at the "
+                       f"measured ceiling (predicted: {predicted:.2f}x)")
     if promise - gain > allowed:
         uses = (f"decode reaches {variant.bandwidth_use:.0%} of bandwidth where {baseline.name} reaches "
                 f"{baseline.bandwidth_use:.0%}")
