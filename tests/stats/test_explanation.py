@@ -56,8 +56,8 @@ def test_less_than_predicted_with_long_prompts_is_no_overhead_of_decoding() -> N
     reading = read_ratio(observed("fp16", load), observed("awq", load), measured=0.9, predicted=1.05)
     assert reading.cause == "prefill"
     assert reading.clause == (
-        "because prefill is 75% of the least time, where 3.7x smaller weights save little, and it takes longer than its "
-        "arithmetic at the measured ceiling (predicted: 1.05x)"
+        "because prefill is 75% of the least time, where 3.7x smaller weights save little, and it takes longer than "
+        "its arithmetic at the measured ceiling (predicted: 1.05x)"
     )
 
 
