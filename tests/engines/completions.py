@@ -82,7 +82,7 @@ def answer(rows: Rows, body: dict[str, Any], fault: str) -> dict[str, Any]:
     entries: list[dict[str, Any] | None] = [None]
     k = body.get("prompt_logprobs", 0)
     for before, token in pairwise(seen):
-        row = rows(before)
+        row = rows((before + len(seen)) % _vocabulary(rows)) if fault == "looks ahead" else rows(before)
         top = np.argsort(-row)[:k]
         entries.append({str(t): {"logprob": row[t], "rank": int((row > row[t]).sum()) + 1} for t in [token, *top]})
     written: list[int] = []
@@ -107,6 +107,10 @@ def answer(rows: Rows, body: dict[str, Any], fault: str) -> dict[str, Any]:
     if fault != "no ids":
         choice["token_ids"] = written
     return {"choices": [choice], "usage": {"prompt_tokens": len(seen)}}
+
+
+def _vocabulary(rows: Rows) -> int:
+    return len(rows(0))
 
 
 def rows_of(vocabulary: int, damage: float = 0.0) -> Rows:

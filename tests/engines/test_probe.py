@@ -166,7 +166,8 @@ def test_a_fault_after_the_probe_is_found_too() -> None:
     with serve() as server:
         honest = scorer(server)
         for fault, message in (("ignores echo", "answers 1 values"), ("double bos", "answers 14 values"),
-                               ("wrong tokens", "scores another token"), ("values alone shifted", "not of one place")):
+                               ("wrong tokens", "scores another token"),
+                               ("values alone shifted", "its list of the likeliest contradicts")):
             server.fault = fault
             with pytest.raises(EngineError, match=message):
                 list(honest.prompt_logprobs(tokens))

@@ -83,6 +83,7 @@ def test_each_drawn_answer_has_its_own_seed(server: Server) -> None:
     ("bos", "a token of its own .BOS."),
     ("short", "7 positions for a prompt of 8 tokens"),
     ("shifted", "shifted"),
+    ("looks ahead", r"when tokens follow it: its values look ahead.*vLLM's own server"),
     ("zero", "every token the probability 1"),
     ("few", "--max-logprobs 8"),
     ("positive", "above 0"),
@@ -94,7 +95,7 @@ def test_a_server_that_cannot_be_trusted_is_refused_by_the_probe(server: Server,
     server.fault = fault
     with pytest.raises(EngineError, match=message):
         scorer(server)
-    assert len(server.bodies) == 1
+    assert len(server.bodies) == (2 if fault == "looks ahead" else 1)
 
 
 def test_a_fault_after_the_probe_is_found_too(server: Server) -> None:
@@ -116,7 +117,7 @@ def test_a_hang_ends_at_the_deadline(server: Server) -> None:
 def test_a_busy_server_is_asked_again_but_not_for_ever(server: Server) -> None:
     server.refusals = 2
     honest = scorer(server)
-    assert len(server.bodies) == 3
+    assert len(server.bodies) == 4
     server.refusals = 9
     with pytest.raises(EngineError, match="answered 503"):
         list(honest.prompt_logprobs(sequences(1)))
@@ -140,4 +141,4 @@ def test_what_does_not_fit_is_never_sent(server: Server) -> None:
         honest.loglikelihoods([(np.array([1]), np.array([], dtype=np.int32))])
     with pytest.raises(SpecError, match="room for"):
         honest.generate(sequences(1), CONTEXT - 11, [])
-    assert len(server.bodies) == 1
+    assert len(server.bodies) == 2  # the probe's

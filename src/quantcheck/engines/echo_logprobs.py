@@ -129,6 +129,20 @@ def _as_completions(content: Sequence[Any], where: str) -> Mapping[str, Any]:
         raise EngineError(f"{where} gives logprobs in a form that is not OpenAI's; {REMEDY}") from error
 
 
+def _agrees(
+    value: float, spelling: str, top: Mapping[str, float], ranked: Sequence[tuple[str, float]], k: int,
+    spellings: Spellings,
+) -> bool:
+    """Whether a token's value can be, by the likeliest of its place: its own there, or below the last of all k."""
+    if value > ranked[0][1] + SAME:
+        return False
+    if spellings.token(spelling) < 0:  # another token of that spelling may be meant
+        return True
+    if spelling in top:
+        return abs(top[spelling] - value) <= SAME
+    return len(ranked) < k or value <= ranked[-1][1] + SAME
+
+
 def top_of(told: Told, tokens: IntArray, k: int, spellings: Spellings, where: str) -> TopLogprobs:
     """What the answer says of `tokens`: own values, and the `k` likeliest of each place.
 
@@ -154,9 +168,9 @@ def top_of(told: Told, tokens: IntArray, k: int, spellings: Spellings, where: st
         ranked = sorted(told.tops[place].items(), key=lambda item: (-item[1], item[0]))[:k]
         if not ranked:
             raise EngineError(f"{where} lists no likeliest tokens (top_logprobs); {REMEDY}")
-        if value > ranked[0][1] + SAME:
-            raise EngineError(f"{where} gives token {place} of {length} more than the likeliest there: the values are "
-                              f"not of one place; {REMEDY}")
+        if not _agrees(value, told.spellings[place], told.tops[place], ranked, k, spellings):
+            raise EngineError(f"{where} gives token {place} of {length} a value that its list of the likeliest "
+                              f"contradicts: the two are not of one place; {REMEDY}")
         if sum(math.exp(value) for _, value in ranked) > 1.0 + SLACK:
             raise EngineError(f"{where} gives log-probabilities whose probabilities exceed 1 in sum; {REMEDY}")
         own[place - 1] = min(value, 0.0)

@@ -15,13 +15,16 @@ import aiohttp
 import numpy as np
 
 from quantcheck.engines.base import Endpoint
-from quantcheck.engines.prompt_logprobs import read_answer, read_written
+from quantcheck.engines.probe import same_in_both_cuts
+from quantcheck.engines.prompt_logprobs import REMEDY, read_answer, read_written
 from quantcheck.engines.scorer import TOP_K, IntArray, LogLikelihood, Seeded, TopLogprobs
 from quantcheck.errors import EngineError, ModelError, SpecError
 
 __all__ = ["ServedScorer"]
 
-PROBE_TOKENS = 8
+PROBE_TOKENS, PROBE_CUT = 8, 5
+PROBE_TOLERANCE = 2.0
+"""Nats: text without sense has values so small that 16 bits leave little of them; one that looks ahead moves more."""
 TRIES = 3
 BUSY = frozenset({429, 503})
 """Statuses of a server that did not begin: asking again is safe. Others are answers."""
@@ -70,7 +73,11 @@ class ServedScorer:
         length = min(PROBE_TOKENS, self.context - 1)
         if length >= 2:
             # Spread over the vocabulary: a shifted answer does not hold the right tokens by luck.
-            self._score([np.linspace(1, self.vocab_size - 1, length).astype(np.int32)], self.top_k)
+            tokens = np.linspace(1, self.vocab_size - 1, length).astype(np.int32)
+            (long,) = self._score([tokens], self.top_k)
+            if length > PROBE_CUT:
+                (short,) = self._score([tokens[:PROBE_CUT]], self.top_k)
+                same_in_both_cuts(short, long, self._where, tolerance=PROBE_TOLERANCE, remedy=REMEDY)
 
     def prompt_logprobs(self, sequences: Sequence[IntArray]) -> Iterator[TopLogprobs]:
         """For each sequence of at least two tokens, in order: own and `top_k` log-probabilities of its tokens."""
