@@ -7,7 +7,8 @@ from pathlib import Path
 
 from quantcheck.errors import EngineUnavailable, SpecError
 from quantcheck.harness import NAMED, VERSION, questions, why_missing
-from quantcheck.quality.suite import Corpus, Item, NamedTask, file_digest
+from quantcheck.quality.plugins import plugged
+from quantcheck.quality.suite import Corpus, Item, NamedTask, Suite, file_digest
 from quantcheck.spec.quality import BUNDLES, Quality
 from quantcheck.tasks import CORPORA, read_corpus
 
@@ -18,11 +19,11 @@ BY_LM_EVAL = "lm-eval/"
 KNOWN = (*CORPORA, *NAMED)
 
 
-def known(name: str, quality: Quality, shipped: Sequence[str]) -> Corpus | NamedTask:
+def known(name: str, quality: Quality, shipped: Sequence[str]) -> Suite:
     """The suite called `name`; `shipped`: other names, to be proposed for one that is unknown.
 
-    Raises `SpecError` for an unknown name and for data that are missing or damaged, `EngineUnavailable` where lm-eval
-    is not installed.
+    A name that is none of ours is looked for among the plug-ins. Raises `SpecError` for an unknown name, for data that
+    are missing or damaged and for a plug-in that fails, `EngineUnavailable` where lm-eval is not installed.
     """
     data = None if quality.data is None else _folder(quality.data)
     if name in CORPORA:
@@ -32,6 +33,8 @@ def known(name: str, quality: Quality, shipped: Sequence[str]) -> Corpus | Named
         digest = hashlib.sha256("".join(map(file_digest, paths)).encode()).hexdigest()
         return Corpus(name, documents, quality.tokens, digest)
     if name not in NAMED and not name.startswith(BY_LM_EVAL):
+        if suite := plugged(name, quality):
+            return suite
         names = [*shipped, *KNOWN, *BUNDLES]
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
