@@ -9,7 +9,7 @@ import pytest
 
 from quantcheck.dashboard import figures
 from quantcheck.dashboard.figures import Figures
-from quantcheck.dashboard.runs import Run, State
+from quantcheck.report.runs import Run, State
 
 RUN = Run("run", Path("results/run"))
 

@@ -21,6 +21,7 @@ _VERBS = {
     "compare": "Verdicts between two stored runs, where they are comparable.",
     "import": "Read results of other tools, and compare them.",
     "report": "Write report.html, comparison.md and summary.json again from stored results.",
+    "runs": "List the stored runs; remove what is no longer needed, or export one.",
     "dashboard": "Show the reports of all stored runs live, in a browser on this machine.",
     "gate": "Say for CI, by exit code, whether a variant may ship: 0 yes, 1 no, 2 open.",
     "presets": "List the experiments that ship, or print one.",

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from quantcheck.dashboard.runs import Run, State
 from quantcheck.process.managed import GUARD
+from quantcheck.report.runs import Run, State
 
 __all__ = ["Figures", "Made"]
 

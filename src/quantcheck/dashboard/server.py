@@ -18,9 +18,9 @@ from aiohttp import web
 
 from quantcheck.dashboard.figures import Made
 from quantcheck.dashboard.page import live_page, policy
-from quantcheck.dashboard.runs import Run, State
 from quantcheck.dashboard.watch import Watch
 from quantcheck.errors import SpecError
+from quantcheck.report.runs import Run, State
 
 __all__ = ["HOST", "Dashboard", "serve"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quantcheck.dashboard.figures import Figures
-from quantcheck.dashboard.runs import Run, State, find_runs
+from quantcheck.report.runs import Run, State, find_runs
 
 __all__ = ["Watch"]
 

@@ -109,6 +109,11 @@ class Run:
         self._times: dict[str, int] = {}
         self._cells: tuple[CellPlace, ...] = ()
 
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """experiment.json as the last look read it; empty where it could not."""
+        return self._document if self._experiment is not None else {}
+
     def look(self) -> State:
         """Where it stands now."""
         experiment, cells, summary = (_changed_ns(self.root / name) for name in WATCHED)
