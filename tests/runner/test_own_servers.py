@@ -75,6 +75,7 @@ def test_rounds_over_servers_that_keep_running(
         assert result["prompt_tokens"] == 6 * 12, "token ids, of a known number"
     report = (out / "comparison.md").read_text()
     assert "blocks are rounds over them in reversed order" in report
+    assert "paired by round over the servers" in report
     assert "neither its files nor its memory are seen" in report
     assert escape(f"you: m at {servers['b'].endpoint.base_url}/v1") in report
     assert "roofline: your own servers" in report
@@ -186,6 +187,7 @@ def test_quality_comes_through_echo(tmp_path: Path) -> None:
     assert result["prompts_sha256"] == work.sha256
     engine = found["b", TASK]["engine"]
     assert (engine["kind"], engine["top_k"], engine["concurrency"]) == ("openai", 8, 4)
+    assert engine["software"].startswith("BaseHTTP")
     assert found["a@again", TASK]["engine"]["concurrency"] == 1
     assert "KL (lower bound, top 8)" in (tmp_path / "out" / "comparison.md").read_text()
     assert left_running() == []

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self
@@ -75,15 +76,15 @@ def ask_models(url: str, model: str, key_variable: str | None) -> dict[str, Any]
     return {"served": served, "software": headers.get("Server")}
 
 
-def _get(where: str, key_variable: str | None) -> tuple[int, Mapping[str, str], bytes]:
+def _get(where: str, key_variable: str | None) -> tuple[int, Message, bytes]:
     request = urllib.request.Request(where, headers={"User-Agent": "quantcheck", **headers_of(key_variable)})
     handlers = [urllib.request.ProxyHandler({})] if is_here(where) else []
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_S) as answer:
-            return answer.status, dict(answer.headers), answer.read()
+            return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, dict(error.headers), b""
+            return error.code, error.headers, b""
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error) or type(error).__name__
         raise EngineError(f"{where}: does not answer ({reason}); start the server, or check `url:`") from error

@@ -63,8 +63,9 @@ def reading_guide(summary: Summary) -> list[str]:
     if summary.corpora:
         lines.append(f"perplexity: safe below {1 + text:g}x, harmed above 1x, with 95% confidence, paired by text.")
     if summary.speed:
+        pair = "round over the servers" if summary.experiment.engine == "openai" else "engine start"
         lines.append(
-            "speed: variant / baseline, paired by engine start; of a time, below 1x is faster. "
+            f"speed: variant / baseline, paired by {pair}; of a time, below 1x is faster. "
             f"no detectable difference: within {speed:.0%}. "
             "inconclusive: the interval holds 1x and reaches beyond that."
         )

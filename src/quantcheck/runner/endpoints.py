@@ -44,7 +44,9 @@ def prepare_endpoints(experiment: Experiment, on_failure: OnFailure) -> dict[str
         assert variant.model is not None
         told = ask_models(variant.url, variant.model, engine.api_key_env)
         recipe = {"scheme": "as it is served", "url": variant.url, "model": variant.model, **told, **shared}
-        return Artifact(name, Path(engine.tokenizer or ""), {**recipe, "sha256": content_hash(recipe)})
+        # The header is told, and decides nothing: a service may answer through one proxy now and another then.
+        stays = {key: value for key, value in recipe.items() if key != "software"}
+        return Artifact(name, Path(engine.tokenizer or ""), {**recipe, "sha256": content_hash(stays)})
 
     return make_each(experiment.variants, make, on_failure)
 
