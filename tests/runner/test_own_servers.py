@@ -132,7 +132,8 @@ def test_the_variable_of_the_key_changes_no_cell(tmp_path: Path, servers: dict[s
     monkeypatch.setenv("THE_KEY", "s3cret")
     small = {"noise_floor": False, "blocks": 1}
     quantcheck.run(experiment(servers, "a", **small), tmp_path / "out")
-    again = quantcheck.run(experiment(servers, "a", engine={"api_key_env": "THE_KEY"}, **small), tmp_path / "out")
+    again = quantcheck.run(experiment(servers, "a", engine={"api_key_env": "THE_KEY", "top_logprobs": 2},
+                                      **small), tmp_path / "out")
     assert again.measured == 0
     assert "s3cret" not in json.dumps(again.summary.model_dump(mode="json"))
     assert all("quantcheck.engines.fake" in line for line in left_running()), "the servers, which are not ours to end"
