@@ -13,13 +13,14 @@ define debian_package
 endef
 LIBRARIES := PATH="$$PATH:/sbin" ldconfig -p
 
-.PHONY: demo test engines programs lint web clean lock lock-environments
+.PHONY: demo test docs engines programs lint web clean lock lock-environments
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   quantize, serve and compare the reference model; ends with the verdict (about 5 minutes)"
 	@echo "make test   all tests; QUANTCHECK_SKIP_VLLM=1 leaves out those that need an engine's environment"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   build the documentation's site into build/site, and fail at a broken link"
 	@echo "make web    build the report's page again (needs Node 20.9 or newer)"
 	@echo "make lock   resolve the requirements again"
 
@@ -54,6 +55,14 @@ web: $(VENV)/core.stamp
 	$(BIN)/python web/metrics.py > web/src/data/metrics.json
 	cd web && npm ci --no-audit --no-fund && npm run build
 
+# The site is built of copies, laid out as in the checkout: links that hold here hold there.
+docs: $(VENV)/docs.stamp
+	rm -rf build/site build/pages
+	mkdir -p build/pages
+	cp -r README.md CONTRIBUTING.md CHANGELOG.md LICENSE NOTICE docs examples benchmarks build/pages
+	$(BIN)/mkdocs build --quiet --strict --config-file docs/mkdocs.yml --site-dir ../build/site
+	@echo "build/site/index.html"
+
 $(VENV)/build.stamp: requirements/build.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "$$($(PYTHON) --version) is not 3.11 to 3.13; name one: make PYTHON=python3.11 ..." >&2; exit 2; }
@@ -72,6 +81,10 @@ $(VENV)/test.stamp: $(VENV)/core.stamp requirements/test.txt
 	$(UV) -r requirements/test.txt
 	@touch $@
 
+$(VENV)/docs.stamp: $(VENV)/build.stamp requirements/docs.txt
+	$(UV) -r requirements/docs.txt
+	@touch $@
+
 lock: $(VENV)/build.stamp
 	printf 'uv\nhatchling\neditables\n' | $(BIN)/uv pip compile - -q --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements/build.txt
@@ -79,6 +92,8 @@ lock: $(VENV)/build.stamp
 	  --generate-hashes --no-emit-index-url --no-header -c requirements/build.txt -o requirements/core.txt
 	$(BIN)/uv pip compile pyproject.toml -q --group test --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -c requirements/core.txt -o requirements/test.txt
+	$(BIN)/uv pip compile --group pyproject.toml:docs -q --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -c requirements/test.txt -o requirements/docs.txt
 
 lock-environments: $(VENV)/test.stamp
 	$(BIN)/python requirements/environments.py

@@ -6,9 +6,11 @@ runs, and the presets' matrices.
 A test checks that what is committed is what this writes.
 """
 
+import importlib.util
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,9 +46,21 @@ def pages() -> dict[str, str]:
         "load.schema.json": json.dumps(load_schema(), indent=1) + "\n",
         "gate.schema.json": json.dumps(gate_schema(), indent=1) + "\n",
         "summary.schema.json": json.dumps(summary_schema(), indent=1) + "\n",
+        "worked-examples.md": _beside("worked").page(NOTE),
+        "choosing-a-format.md": _beside("choosing").page(NOTE, HERE / "results"),
         "../README.md": _readme(),
         **{f"presets/{name}.md": _preset_page(name) for name in presets.names()},
     }
+
+
+def _beside(module: str) -> Any:
+    """A module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{module}", HERE / f"{module}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
 
 
 def _preset_page(name: str) -> str:

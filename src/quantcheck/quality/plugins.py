@@ -1,7 +1,6 @@
-"""Suites of other packages: entry points of the group `quantcheck.suites`, loaded only for a name not known otherwise."""
+"""Suites of other packages: entry points of the group `quantcheck.suites`, loaded only for unknown names."""
 
 import importlib.metadata
-from typing import get_args
 
 from quantcheck.errors import SpecError
 from quantcheck.quality.suite import OwnSuite
@@ -30,11 +29,11 @@ def plugged(name: str, quality: Quality) -> OwnSuite | None:
         raise SpecError(f"{where} offer the same name; uninstall all but one")
     [point] = found
     try:
-        suite = point.load()(name, quality)
+        suite: object = point.load()(name, quality)
     except Exception as error:
         words = " ".join(str(error).split())
         raise SpecError(f"{where} failed: {type(error).__name__}: {words}; ask its author, or leave it out") from error
-    if not isinstance(suite, get_args(OwnSuite)) or suite.name != name or not suite.digest:
+    if not isinstance(suite, OwnSuite) or suite.name != name or not suite.digest:
         kind = type(suite).__name__
         raise SpecError(f"{where} returned {kind} {getattr(suite, 'name', '')!r}; it must return a suite of that name, "
                         "with a digest")
