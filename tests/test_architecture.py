@@ -33,7 +33,12 @@ MAY_IMPORT: dict[str, set[str]] = {
                             "store", "stats", "report"},
     "dashboard": FOUNDATION | {"process", "store", "report"},
     "importers": FOUNDATION | {"stats", "store"},
-    "cli": FOUNDATION | {"presets", "environments", "importers", "load", "runner", "report", "store", "dashboard", "judge"},
+    "distributed": FOUNDATION | {"quality", "runner", "store", "telemetry", "variants"},
+    "cli": FOUNDATION | {"presets", "environments", "importers", "load", "runner", "distributed", "report", "store",
+                         "dashboard", "judge"},
+    "library": FOUNDATION | {"report", "store", "tracking"},
+    "tracking": FOUNDATION | {"report"},
+    "pytest_plugin": {"library"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         SpecError,
         StoreError,
     )
+    from quantcheck.library import Results, gate, log_to_mlflow, results
     from quantcheck.runner.plan import make_plan
     from quantcheck.runner.run import run
     from quantcheck.spec.document import parse, read
@@ -28,12 +29,16 @@ __all__ = [
     "MeasurementError",
     "ModelError",
     "QuantcheckError",
+    "Results",
     "SpecError",
     "StoreError",
     "__version__",
+    "gate",
+    "log_to_mlflow",
     "make_plan",
     "parse",
     "read",
+    "results",
     "run",
 ]
 
@@ -41,9 +46,13 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Experiment": "quantcheck.spec.experiment",
+    "Results": "quantcheck.library",
+    "gate": "quantcheck.library",
+    "log_to_mlflow": "quantcheck.library",
     "make_plan": "quantcheck.runner.plan",
     "parse": "quantcheck.spec.document",
     "read": "quantcheck.spec.document",
+    "results": "quantcheck.library",
     "run": "quantcheck.runner.run",
 }
 
