@@ -13,6 +13,7 @@ from quantcheck import Experiment, ModelError, SpecError, reference
 from quantcheck.errors import StoreError
 from quantcheck.runner import artifacts as making
 from quantcheck.runner import run as running
+from quantcheck.runner import walk as walking
 from quantcheck.runner.progress import Silent
 from quantcheck.store import Store
 from tests.conftest import left_running
@@ -62,7 +63,7 @@ class Heard(Silent):
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUANTCHECK_CACHE", str(tmp_path / "cache"))
     for probe in ("ceilings_of", "calibration_of"):  # they take seconds, and nothing here is about them
-        monkeypatch.setattr(running, probe, lambda *_args, **_others: None)
+        monkeypatch.setattr(walking, probe, lambda *_args, **_others: None)
 
 
 def experiment(variants: Mapping[str, Any], **changes: Any) -> Experiment:

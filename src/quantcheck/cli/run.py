@@ -11,14 +11,20 @@ __all__ = ["command"]
 @click.command("run")
 @click.argument("experiment", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Results folder [results/NAME].")
+@click.option("--on", default="local", show_default=True, metavar="WHERE",
+              help="local: here, in order. ray: the Ray cluster of this machine, or one started for this run. "
+                   "ray://HOST:PORT: through a cluster's client server.")
+@click.option("--node-label", "labels", multiple=True, metavar="NAME=VALUE",
+              help="With Ray: use only nodes with this label; may be given several times.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
-def command(experiment: str | None, out: Path | None, quiet: bool) -> None:
+def command(experiment: str | None, out: Path | None, on: str, labels: tuple[str, ...], quiet: bool) -> None:
     """Measure EXPERIMENT (a YAML file or a preset; none: the embedded default) and print the verdict.
 
     What is stored already is not measured again: after a stop, the same command goes on.
     """
     from quantcheck.cli.source import experiment_named
 
+    node_labels = _placed(on, labels)
     chosen = experiment_named(experiment)
     folder = out or Path("results") / chosen.name
     # After the experiment was read: a misspelt key is told at once, without waiting for these.
@@ -26,8 +32,15 @@ def command(experiment: str | None, out: Path | None, quiet: bool) -> None:
     from quantcheck.report.terminal import render
     from quantcheck.runner.run import run
 
+    again = f"quantcheck run {experiment or ''}".strip()
     with display(quiet=quiet) as progress:
-        outcome = run(chosen, folder, progress, command=f"quantcheck run {experiment or ''}".strip())
+        if on == "local":
+            outcome = run(chosen, folder, progress, command=again)
+        else:
+            from quantcheck.distributed.walker import walker_on
+
+            with walker_on(on, node_labels, progress) as walker:
+                outcome = run(chosen, folder, progress, command=f"{again} --on {on}", walker=walker)
     if not quiet:
         click.echo(render(outcome.summary, sys.stdout), nl=False)
         click.echo(f"\nreport: {folder / 'report.html'}, {folder / 'comparison.md'}   data: {folder / 'summary.json'}")
@@ -41,3 +54,15 @@ def command(experiment: str | None, out: Path | None, quiet: bool) -> None:
         click.echo(f"quantcheck: {subject} was not measured: {reason}", err=True)
     if outcome.problems:
         sys.exit(1)
+
+
+def _placed(on: str, labels: tuple[str, ...]) -> dict[str, str]:
+    """The labels that nodes must have, by name; `UsageError` for a place that cannot be."""
+    if on not in ("local", "ray") and not on.startswith("ray://"):
+        raise click.UsageError(f"--on {on}: give local, ray or ray://HOST:PORT")
+    if labels and on == "local":
+        raise click.UsageError("--node-label is of the nodes of a Ray cluster: give --on ray with it, or leave it out")
+    for label in labels:
+        if not all(label.partition("=")[::2]):
+            raise click.UsageError(f"--node-label {label}: give NAME=VALUE, as in `ray start --labels`")
+    return {name: value for name, _, value in (label.partition("=") for label in labels)}

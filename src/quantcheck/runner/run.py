@@ -1,6 +1,5 @@
 """An experiment, from artifacts to a written report; stopped anywhere, it goes on there."""
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -9,25 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import quantcheck
-from quantcheck.errors import MeasurementError, ModelError, StoreError
+from quantcheck.errors import StoreError
 from quantcheck.quality.overlap import calibration_texts, overlaps
 from quantcheck.report.html import render as render_html
 from quantcheck.report.markdown import render as render_markdown
 from quantcheck.report.stored import environment_of, read_run
 from quantcheck.report.view import Summary, build_summary
 from quantcheck.runner.artifacts import artifacts_of
-from quantcheck.runner.calibration import calibration_of
-from quantcheck.runner.ceilings import ceilings_of
 from quantcheck.runner.noted import Noted
-from quantcheck.runner.plan import HARNESS, LoadStep, Plan, make_plan
+from quantcheck.runner.plan import HARNESS, Plan, make_plan
 from quantcheck.runner.progress import Progress, Silent
-from quantcheck.runner.scoring import score
-from quantcheck.runner.speed import limited_by_client, measure_block
+from quantcheck.runner.walk import Here, Walk, Walker, keep, write_document
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import Experiment
 from quantcheck.store import Cell, Store
-from quantcheck.telemetry.environment import environment, hardware_id
-from quantcheck.telemetry.host import host_load
 from quantcheck.variants.artifact import Artifact
 from quantcheck.variants.calibration import calibration_text
 
@@ -50,11 +44,13 @@ class Outcome:
 
 
 def run(
-    experiment: Experiment, out: Path, progress: Progress | None = None, *, command: str | None = None
+    experiment: Experiment, out: Path, progress: Progress | None = None, *, command: str | None = None,
+    walker: Walker | None = None,
 ) -> Outcome:
     """Measure what is not measured yet, and write `summary.json`, `comparison.md` and `report.html` into `out`.
 
-    `command` is what the report gives as the way to run it again.
+    `command` is what the report gives as the way to run it again. `walker` says where it is measured; none: here, in
+    order.
 
     A variant whose artifact cannot be made, whose files cannot be loaded or whose engine fails is reported as failed,
     with the reason, and tried again by the next run; the others are measured. The baseline's failure ends the run,
@@ -63,86 +59,32 @@ def run(
     began = time.monotonic()
     stages: dict[str, float] = {}
     plan = make_plan(experiment)
+    walker = walker or Here()
     store = Store(out)
-    store.lock()
+    set_aside = store.lock()
     progress = Noted(progress or Silent(), store.work / "progress.json")
     try:
-        _claim(store, experiment, command)
+        for damage in set_aside:
+            progress.note(damage)
+        _claim(store, experiment, command, walker)
         artifacts, failed = artifacts_of(experiment, progress)
         # Kept now, so that a run that is stopped can be reported.
-        _keep(store, {"artifacts": {name: dict(artifact.recipe) for name, artifact in artifacts.items()},
-                      "planned": [key.id for _, _, key in plan.keys(artifacts)]})
+        keep(store, {"artifacts": {name: dict(artifact.recipe) for name, artifact in artifacts.items()},
+                     "planned": [key.id for _, _, key in plan.keys(artifacts)]})
         stages["artifacts"] = time.monotonic() - began
-        left_out: list[dict[str, str]] = []
-        cells, measured = _walk(plan, artifacts, failed, left_out, store, progress, stages)
-        problems = [{"variant": entry, "reason": reason} for entry, reason in failed.items()] + left_out
+        walk = Walk(plan, artifacts, failed, store, progress, stages)
+        walk.begin()
+        walker.walk(walk)
+        problems = [{"variant": entry, "reason": reason} for entry, reason in failed.items()] + walk.left_out
         reporting = time.monotonic()
-        summary = _write(experiment, store, cells, artifacts, problems, _overlaps(plan))
+        summary = _write(experiment, store, walk.cells(), artifacts, problems, _overlaps(plan))
         if not problems:
             shutil.rmtree(store.work, ignore_errors=True)
         stages["report"] = time.monotonic() - reporting
         stages["total"] = time.monotonic() - began
     finally:
         store.unlock()
-    return Outcome(summary, out, measured, problems, stages)
-
-
-def _walk(
-    plan: Plan, artifacts: Mapping[str, Artifact], failed: dict[str, str], left_out: list[dict[str, str]],
-    store: Store, progress: Progress, stages: dict[str, float],
-) -> tuple[list[Cell], int]:
-    """Measure what is missing: all cells that there are then, and how many are new.
-
-    `failed` holds the reason of each entry that is left out, and gets those of further ones; `left_out` gets those of
-    single tasks.
-    """
-    keys = {(id(step), subject): key for step, subject, key in plan.keys(artifacts)}
-    for key in keys.values():
-        if key.kind == "load" and store.has(key) and limited_by_client(store.cell(key)):
-            store.remove(key)
-    done = {(key.variant, key.subject, key.block) for key in keys.values() if store.has(key)}
-    progress.begin([task for task in plan.tasks() if task.entry not in failed
-                    and (task.entry, task.subject, task.block) not in done], len(done))
-    measured = 0
-    calibration: dict[str, Any] | None = None
-    for step in plan.steps:
-        if step.entry in failed:
-            continue
-        pending = {subject: keys[id(step), subject] for subject in step.subjects
-                   if not store.has(keys[id(step), subject])}
-        if not pending:
-            continue
-        started = time.monotonic()
-        if isinstance(step, LoadStep) and "speed" not in stages:
-            if busy := host_load().warning():
-                progress.note(busy)
-            _keep(store, {"ceilings": ceilings_of(plan, store, progress, quiet=not busy)})
-            stages["ceilings"] = time.monotonic() - started
-            started = time.monotonic()
-            calibration = calibration_of(plan, store, progress)
-            _keep(store, {"calibration": calibration})
-            stages["calibration"] = time.monotonic() - started
-            started = time.monotonic()
-        stage = "speed" if isinstance(step, LoadStep) else "quality"
-        try:
-            if isinstance(step, LoadStep):
-                measure_block(plan, step, pending, artifacts, store, progress, calibration)
-                measured += len(pending)
-            else:
-                missing = score(plan, step, pending, artifacts, store, progress)
-                measured += len(pending) - len(missing)
-                for subject, reason in missing.items():
-                    if reason not in [known["reason"] for known in left_out]:
-                        progress.note(f"{subject}: {reason}")
-                    left_out.append({"variant": step.entry, "subject": subject, "reason": reason})
-        except (MeasurementError, ModelError) as error:
-            if step.variant == plan.baseline:
-                raise
-            failed[step.entry] = str(error)
-            progress.note(f"{step.entry}: {error}")
-        finally:
-            stages[stage] = stages.get(stage, 0.0) + time.monotonic() - started
-    return [store.cell(key) for key in keys.values() if store.has(key)], measured
+    return Outcome(summary, out, walk.measured, problems, stages)
 
 
 def report(store: Store) -> Summary:
@@ -171,7 +113,7 @@ def _write(
     document["cells"] = [cell.key.id for cell in cells]
     document["problems"] = problems
     document["overlaps"] = found
-    _write_document(store, document)
+    write_document(store, document)
     summary = build_summary(experiment, cells, document["artifacts"], environment_of(document), problems, found)
     _write_reports(store, summary)
     return summary
@@ -183,19 +125,11 @@ def _write_reports(store: Store, summary: Summary) -> None:
     store.write_document("report.html", render_html(summary))
 
 
-def _keep(store: Store, what: Mapping[str, Any]) -> None:
-    """Add to what the results folder says of the machine."""
-    _write_document(store, {**(store.read_document("experiment.json") or {}), **what})
-
-
-def _write_document(store: Store, document: Mapping[str, Any]) -> None:
-    store.write_document("experiment.json", json.dumps(document, indent=1) + "\n")
-
-
-def _claim(store: Store, experiment: Experiment, command: str | None) -> None:
+def _claim(store: Store, experiment: Experiment, command: str | None, walker: Walker) -> None:
     """Refuse to mix machines; note the experiment and the machine."""
-    here = hardware_id()
     document = store.read_document("experiment.json") or {}
+    machine = walker.environment(document.get("hardware_id"))
+    here = machine["hardware_id"]
     if document.get("hardware_id") not in (None, here):
         raise StoreError(
             f"{store.root}: holds figures of another machine ({document.get('hardware_id')}, this is {here}); "
@@ -207,7 +141,7 @@ def _claim(store: Store, experiment: Experiment, command: str | None) -> None:
     if document.get("experiment_sha256") != digest:
         # What was reported belongs to another experiment; its cells stay and are used where they fit.
         document = {key: document[key] for key in ("calibration",) if key in document}
-    _write_document(store, {
+    write_document(store, {
         **document,
         "schema": 1,
         "quantcheck": quantcheck.__version__,
@@ -215,5 +149,5 @@ def _claim(store: Store, experiment: Experiment, command: str | None) -> None:
         "experiment_sha256": digest,
         "hardware_id": here,
         "harness": HARNESS,
-        "environment": environment() | ({"command": command} if command else {}),
+        "environment": machine | ({"command": command} if command else {}),
     })
