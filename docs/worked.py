@@ -10,6 +10,7 @@ from quantcheck.load.intervals import wilson
 from quantcheck.quality.divergence import kl_divergence, kl_lower_bound
 from quantcheck.quality.windows import windows
 from quantcheck.stats.apart import compare_apart, share_error
+from quantcheck.stats.capacity import crossing
 from quantcheck.stats.clusters import clustered_se
 from quantcheck.stats.cost import token_cost, usd_per_million
 from quantcheck.stats.drift import trend_floor
@@ -24,18 +25,20 @@ from quantcheck.stats.planning import (
 from quantcheck.stats.ratio import pooled, speed_ratio
 from quantcheck.stats.roofline import Ceiling, Work
 from quantcheck.stats.sequential import paths, stop
+from quantcheck.stats.slices import benjamini_hochberg
 from quantcheck.stats.speed import above_noise, judge_speed
+from quantcheck.stats.unpaired import two_proportions
 
 __all__ = ["page"]
 
 
 def page(note: str) -> str:
     """The whole page; `note` stands first."""
-    head = ("# Worked examples\n\nOne small example of each formula of [methodology](methodology.md), which says when it "
+    head = ("# Worked examples\n\nSmall examples of the formulas of [methodology](methodology.md), which says when it "
             "is used and lists the sources in full. Every figure below is computed by the function that the reports use, "
             "when this page is written; a test fails when the page and the code differ.\n")
     parts = (_speed, _noise, _paired, _clusters, _holm, _planning, _sequential, _apart, _windows, _perplexity, _kl,
-             _percentiles, _goodput, _cost, _roofline, _damage)
+             _percentiles, _goodput, _cost, _roofline, _damage, _slices, _two, _capacity)
     return "\n".join([note, head, *(part() for part in parts)])
 
 
@@ -221,3 +224,28 @@ def _damage() -> str:
         f"Six tokens in three documents: with the one module {of_one.tolist()} nats, with the whole variant {of_all.tolist()}. "
         f"The module's damage is {one.estimate:.4f} nats per token (95% CI {one.low:.4f} to {one.high:.4f}), "
         f"{one.estimate / whole.estimate:.0%} of the variant's {whole.estimate:.4f}.")
+
+
+def _slices() -> str:
+    p = [0.004, 0.03, 0.02, 0.4]
+    return _section(
+        "Slices", "stats/slices.py", "Benjamini and Hochberg 1995",
+        "The i-th smallest of m p-values is multiplied by m / i, made to rise from the largest down.\n",
+        f"{p} becomes q = {[round(x, 4) for x in benjamini_hochberg(p)]}.")
+
+
+def _two() -> str:
+    found = two_proportions(160, 200, 150, 200)
+    return _section(
+        "The same items as if unpaired", "stats/unpaired.py", "Fleiss, Levin and Paik 2003, chapter 3",
+        "z is the difference over the pooled error sqrt(p (1 - p) (1 / n_A + 1 / n_B)).\n",
+        f"160 and 150 of 200: delta {found.delta:+.3f} (95% CI {found.low:+.4f} to {found.high:+.4f}), z = {found.z:.3f}, p = "
+        f"{found.p:.4f}.")
+
+
+def _capacity() -> str:
+    found = crossing(np.array([1.0, 8.0, 32.0]), np.array([1.0, 0.98, 0.70]), 0.95)
+    return _section(
+        "Capacity", "stats/capacity.py", "own rule: isotonic regression, linear in the load's logarithm",
+        "The load at which the share of good requests falls to the SLO's share.\n",
+        f"Shares 100%, 98% and 70% at 1, 8 and 32 streams, SLO share 95%: {found.load:.2f} streams (`{found.bound}`).")
