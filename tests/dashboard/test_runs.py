@@ -4,8 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from quantcheck.report.runs import Run, find_runs
 from quantcheck.report.cells import planned_cells
+from quantcheck.report.runs import Run, find_runs
 from tests.dashboard.conftest import CELLS, EXPERIMENT, store_cell
 from tests.report.stored_runs import written
 

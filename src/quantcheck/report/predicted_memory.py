@@ -62,7 +62,9 @@ def _held(index: CellIndex) -> Figure:
         prompt, output = point.workload.prompt_tokens, point.workload.output_tokens
         if point.concurrency is not None and isinstance(prompt, int) and isinstance(output, int):
             held.append(point.concurrency * -(-(prompt + output) // KV_BLOCK) * KV_BLOCK)
-    return Figure(value=float(max(held))) if held else Figure(reason="no load has fixed lengths and a fixed number of requests at once")
+    if not held:
+        return Figure(reason="no load has fixed lengths and a fixed number of requests at once")
+    return Figure(value=float(max(held)))
 
 
 def _times(bytes_each: Figure, tokens: Figure) -> Figure:
