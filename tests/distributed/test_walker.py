@@ -75,7 +75,7 @@ def engines() -> list[psutil.Process]:
     for process in marked():
         with suppress(psutil.Error):
             line = " ".join(process.cmdline())
-            if "quantcheck." in line and "pytest" not in line and "ray" not in process.name():
+            if "quantcheck." in line and process.pid != os.getpid() and not process.name().startswith("ray"):
                 found.append(process)
     return found
 

@@ -92,6 +92,7 @@ class _Drive:
         self._logits: tuple[Any, Any] | None = None
         self._alive: list[Node] = []
         self._looked = -NODES_EVERY_S
+        self._told: set[tuple[str, str, int]] = set()
         self._mailbox = open_mailbox(ray, ray.cluster_resources())
         self._experiment = walk.plan.experiment.model_dump_json(by_alias=True)
 
@@ -232,6 +233,8 @@ class _Drive:
                 for name, content in values[0].items():
                     (walk.store.logs / Path(name).name).write_bytes(content)
             else:
+                if kind == "finished":
+                    self._told.add(values[:3])
                 getattr(walk.progress, kind)(*values)
 
     def _finish(self, hand: _Hand) -> None:
@@ -272,6 +275,10 @@ class _Drive:
 
     def _lost(self, hand: _Hand, error: Exception) -> None:
         lane, node = hand.lane, hand.place.node
+        for subject, key in hand.pending.items():  # stored, and lost before it was told
+            if self._walk.store.has(key) and (key.variant, subject, key.block) not in self._told:
+                duration = self._walk.store.cell(key).record["duration_s"]
+                self._walk.progress.finished(key.variant, subject, key.block, duration)
         lane.tries += 1
         lane.pin = None
         lane.shunned[node.id] = time.monotonic()
