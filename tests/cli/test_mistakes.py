@@ -1,5 +1,6 @@
 """What a user can do wrong, through the real command: one clear line, the right exit code, nothing left behind."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from quantcheck.store import Store
+from quantcheck.store.sealed import sealed
 from tests.conftest import Run
 
 
@@ -97,9 +99,7 @@ def test_results_of_another_machine_are_not_mixed(tmp_path: Path, fake: Callable
     fake(blocks=1)
     assert run("run", "exp.yaml").returncode == 0
     document = tmp_path / "results" / "exp" / "experiment.json"
-    text = document.read_text()
-    line = next(line for line in text.splitlines() if '"hardware_id"' in line)
-    document.write_text(text.replace(line, ' "hardware_id": "another",'))
+    document.write_text(json.dumps(sealed({**json.loads(document.read_text()), "hardware_id": "another"})))
     assert "another machine" in one_line(run("run", "exp.yaml"), 2)
 
 
