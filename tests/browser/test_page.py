@@ -73,6 +73,7 @@ def test_what_is_closed_opens_by_key_and_holds_links(open_run: Open, stored: Rea
     raw = opened.page.locator(".raw > summary").first
     raw.focus()
     opened.page.keyboard.press("Enter")
+    opened.page.locator(".raw a").first.wait_for()  # they are made when it opens
     opened.page.keyboard.press("Tab")
     assert opened.page.evaluate("document.activeElement.getAttribute('href')").startswith("cells/")
 
