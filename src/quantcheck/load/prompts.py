@@ -190,7 +190,8 @@ class TextSource(_Source[str]):
         if self._tokenizer is None:
             return " ".join(WORDS[place] for place in self._ids.draw(length))
         if length <= self._special:
-            raise SpecError(f"prompt_tokens: {length}: the tokenizer adds {self._special} of its own; take more")
+            raise SpecError(f"prompt_tokens: {length}: the tokenizer adds {self._special} of its own; take "
+                            f"more (`min: {self._special + 1}` where lengths are drawn)")
         for _ in range(STARTS):
             text = self._fit(self._tokenizer, length)
             if text is not None and text not in self._seen:
