@@ -82,7 +82,8 @@ def test_an_open_loop_is_one_process() -> None:
 WORKLOADS = [
     PLAIN,
     Workload(prompt_tokens=Uniform(min=2, max=90), output_tokens=Lognormal(median=20, sigma=1, max=100)),
-    Workload(prompt_tokens=Lognormal(median=20, sigma=1, min=2, max=100), output_tokens=Uniform(min=1, max=9), free=True),
+    Workload(prompt_tokens=Lognormal(median=20, sigma=1, min=2, max=100), output_tokens=Uniform(min=1, max=9),
+             free=True),
     Workload(prompt_tokens=40, output_tokens=8, shared_prefix=0.5),
 ]
 
