@@ -54,7 +54,7 @@ def test_speed_and_memory_of_an_architecture_without_its_weights(tmp_path: Path)
     assert (summary["loads"][0]["load"], summary["quality"]) == (LOAD, [])
     assert all(recipe["weights"] == "random" for recipe in summary["artifacts"].values())
     page = (out / "comparison.md").read_text(encoding="utf-8")
-    assert "| F16.weights | random |" in page
+    assert "| source | random weights |" in page
 
     # Again: nothing is made or measured. With quality: refused, before anything is started.
     again = cli(tmp_path, "run", "x.yaml")
