@@ -58,9 +58,10 @@ def test_ships(quantcheck_gate):
 def test_does_not(quantcheck_gate):
     quantcheck_gate({str(folder)!r}, variant="Q2_K")
 """)
-    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "quantcheck.pytest_plugin", "-p", "no:cacheprovider",
-                           "-c", "/dev/null", "test_it.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
-                          timeout=120, env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""})
+    # The plugin is found by its entry point.
+    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "/dev/null", "test_it.py"],
+                          cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+                          env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""})
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "Q2_K: do not ship" in done.stdout
 
