@@ -20,7 +20,7 @@ from tests.conftest import command, left_running, needs_environment
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 W8A8_DTYPE = "bfloat16" if "amx_tile" in Path("/proc/cpuinfo").read_text(encoding="utf-8") else "float16"
-"""On a CPU with AMX vLLM takes a kernel for INT8 that has no 16-bit float but bfloat16, and aborts at the first request."""
+"""On a CPU with AMX vLLM takes a kernel for INT8 that knows no float16, and aborts at the first request."""
 EXPERIMENT = """\
 model: reference
 baseline: bf16
