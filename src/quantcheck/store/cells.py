@@ -19,7 +19,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -193,41 +193,37 @@ class Store:
 
     def write(self, key: CellKey, record: Mapping[str, Any], tables: Mapping[str, Table]) -> Cell:
         """Store a cell whole. Raises `StoreError` (nothing is left behind) when it cannot be written."""
-        final = self.root / "cells" / key.id
-        folder = self.root / "cells" / f".writing-{key.id}"
-        try:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+        with self._filling(key) as folder:
             for name, table in tables.items():
                 write_table(folder / f"{name}.parquet", table)
             digests = {name: file_digest(folder / f"{name}.parquet") for name in tables}
             _write_json(folder / "cell.json", sealed({"key": asdict(key), **record, "tables": digests}))
-            _sync_folder(folder)
-            folder.rename(final)
-            _sync_folder(final.parent)
-        except OSError as error:
-            raise _unwritable(final, error) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return Cell(final)
+        return self.cell(key)
 
     def adopt(self, key: CellKey, files: Mapping[str, bytes]) -> Cell:
         """Store a cell that another store wrote, by its files' names and bytes, whole.
 
         Raises `StoreError` when its record is not that of `key` or it cannot be written; nothing is left behind then.
         """
-        final = self.root / "cells" / key.id
-        folder = self.root / "cells" / f".writing-{key.id}"
-        try:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+        with self._filling(key) as folder:
             for name, content in files.items():
                 with (folder / Path(name).name).open("wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
             if Cell(folder).key != key:
-                raise StoreError(f"{final}: what came for it is another cell; nothing was stored")
+                raise StoreError(f"{self.cell(key).folder}: what came for it is another cell; nothing was stored")
+        return self.cell(key)
+
+    @contextmanager
+    def _filling(self, key: CellKey) -> Iterator[Path]:
+        """The folder of a new cell, to be filled within; it becomes the cell at the end, or is gone."""
+        final = self.root / "cells" / key.id
+        folder = self.root / "cells" / f".writing-{key.id}"
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            yield folder
             _sync_folder(folder)
             folder.rename(final)
             _sync_folder(final.parent)
@@ -235,7 +231,6 @@ class Store:
             raise _unwritable(final, error) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return Cell(final)
 
     def remove(self, key: CellKey) -> None:
         """Take a cell away, whole: a kill meanwhile leaves it, or what the next `lock` sweeps."""
