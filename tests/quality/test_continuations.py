@@ -9,6 +9,7 @@ from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
 from quantcheck.engines.scorer import IntArray, Seeded
 from quantcheck.ggml.vocabulary import Vocabulary
 from quantcheck.quality.continuations import continue_prompts
+from quantcheck.quality.parts import Part, figures
 from quantcheck.quality.prompts import load_prompts
 from quantcheck.quality.suite import Continued, Item
 from quantcheck.spec.quality import Continuations
@@ -40,9 +41,10 @@ def suite(*prompts: str, max_tokens: int = 20) -> Continued:
 def test_a_newline_does_not_end_a_continuation_but_the_end_of_text_does() -> None:
     words = Bytes()
     two = suite("a", "b")
-    result, table = continue_prompts(
+    facts, rows = continue_prompts(
         Scripted(b"one\ntwo\xff\0three"), words, two,  # type: ignore[arg-type]
         [words.encode(item.prompt, bos=True) for item in two.items])
+    result, table = figures(Part(0, 2, 2, facts, rows))
     assert table["output"].tolist() == ["one\ntwo\ufffd"] * 2
     assert table["tokens"][0] == " ".join(str(byte) for byte in b"one\ntwo\xff")
     assert (result["kind"], result["n"], result["max_tokens"], result["tokens"]) == ("continuations", 2, 20, 16)

@@ -110,7 +110,8 @@ def both(ladder: Mapping[str, Artifact], tmp_path_factory: pytest.TempPathFactor
     found: Scores = {}
     ways: tuple[Literal["full", "top-k"], ...] = ("full", "top-k")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus_module, "TopWriter", lambda path, total, size: TopWriter(path, total, size, 64))
+        patch.setattr(corpus_module, "TopWriter", lambda path, total, size, **told: TopWriter(
+            path, total, size, 64, **told))
         roles: tuple[tuple[str, Literal["baseline", "variant"]], ...] = (("F16", "baseline"), ("Q2_K", "variant"))
         for name, role in roles:
             with LlamaCppScorer(ladder[name].path, threads=1, context=128) as scorer:

@@ -9,8 +9,9 @@ import pytest
 import quantcheck
 from quantcheck import Experiment
 from quantcheck.environments.installed import folder as environments_folder
-from quantcheck.quality.job import Job, encode, score_suite
+from quantcheck.quality.job import Job, encode, score_part
 from quantcheck.quality.named import answer_named
+from quantcheck.quality.parts import figures
 from quantcheck.quality.scorers import make_room, open_scorer, task_tokenizer
 from quantcheck.quality.suites import NamedTask, load_suites
 from quantcheck.spec.experiment import Quality, Variant
@@ -68,7 +69,8 @@ def test_the_figures_are_those_of_llama_cpp(cells: dict[tuple[str, str], Cell], 
     with open_scorer(path, None, threads=1, batch_tokens=512) as (scorer, tokenizer):
         work = [encode(suite, tokenizer, quality) for suite in load_suites(quality)]
         make_room(scorer, 511, "")
-        ours = {item.suite.name: score_suite(scorer, tokenizer, item, job, lambda _done, _of: None) for item in work}
+        ours = {item.suite.name: figures(score_part(scorer, tokenizer, item, job, lambda _done, _of: None))
+                for item in work}
     for (variant, subject), cell in cells.items():
         if subject in NAMED:
             continue

@@ -21,7 +21,7 @@ from quantcheck.ggml.library import versions
 from quantcheck.ggml.model import Context, Model
 from quantcheck.ggml.pool import ContextPool
 
-__all__ = ["LlamaCppScorer"]
+__all__ = ["LlamaCppScorer", "together"]
 
 _CACHE_BYTES = 1 << 30
 """The most that the key-value caches of `generate` may take in all; fewer prompts are in flight when one is long."""
@@ -62,7 +62,7 @@ class LlamaCppScorer:
         trained = self.model.context_length
         self.context = context or min(trained, _DEFAULT_CONTEXT)
         self.batch_tokens = batch_tokens
-        self.sequences = sequences or max(1, min(64, batch_tokens // 8))
+        self.sequences = sequences or together(batch_tokens)
         self._packed: ContextPool | None = None
         self._streams: ContextPool | None = None
         if self.context > trained:
@@ -239,6 +239,11 @@ class LlamaCppScorer:
                 for _ in range(self.threads)
             ]
         )
+
+
+def together(batch_tokens: int) -> int:
+    """Sequences that share a step where nothing else is asked for."""
+    return max(1, min(64, batch_tokens // 8))
 
 
 def _cores() -> int:

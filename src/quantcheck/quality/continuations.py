@@ -17,7 +17,8 @@ def continue_prompts(
     scorer: Answerer, tokenizer: Tokenizer, suite: Continued, prompts: Sequence[IntArray],
     progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The result of the suite, and its table: a row per prompt, its continuation as text and as token ids.
+    """What is known of the suite before it is counted, and its table: a row per prompt, its continuation as text and
+    as token ids.
 
     Token ids are told apart from texts, since unlike tokens may spell the same text: ids in decimal, by spaces.
     Broken UTF-8 in a text is replaced.
@@ -27,9 +28,7 @@ def continue_prompts(
     for start in range(0, len(prompts), CHUNK):
         written += scorer.generate(prompts[start : start + CHUNK], suite.max_tokens, stop)
         progress(len(written))
-    result = {"kind": "continuations", "n": len(written), "max_tokens": suite.max_tokens,
-              "tokens": sum(map(len, written))}
-    return result, {
+    return {"kind": "continuations", "max_tokens": suite.max_tokens}, {
         "id": np.array([item.id for item in suite.items]),
         "group": np.array([item.group for item in suite.items]),
         "prompt": np.array([item.prompt for item in suite.items]),

@@ -12,7 +12,7 @@ from quantcheck.quality.kept_top import FULL_BYTES, KeptTop, TopWriter
 from quantcheck.quality.perplexity import TokenScores, score_windows, score_windows_top
 from quantcheck.quality.windows import Window
 
-__all__ = ["is_kept", "kl_kind", "score_corpus"]
+__all__ = ["is_kept", "kl_kind", "piece_of", "score_corpus"]
 
 TOP_SUFFIX = ".npz"
 
@@ -22,18 +22,34 @@ def is_kept(path: Path) -> bool:
     return path.exists() or path.with_suffix(TOP_SUFFIX).exists()
 
 
+def piece_of(path: Path, span: tuple[int, int]) -> Path:
+    """Where the logits of some windows of a corpus are kept alone, beside `path` for those of all."""
+    return path.with_name(f"{path.stem}.{span[0]}-{span[1]}{path.suffix}")
+
+
 def score_corpus(
     scorer: Scorer | TopScorer, name: str, cut: Sequence[Window], path: Path | None, *,
     role: Literal["baseline", "variant"], model: Path, divergence: Literal["full", "top-k"] | None,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None], span: tuple[int, int] | None = None,
 ) -> TokenScores:
     """The scores of the corpus `name`, `cut` into windows; `model` is for messages.
 
-    `path`: where the baseline's logits are; none: nothing is kept nor compared. With `divergence` top-k, or without one
-    and above `FULL_BYTES`, the likeliest tokens are kept instead, as .npz beside it.
+    `span`: only the windows from the first place to the second, which is not included; none: all. `progress` is told
+    tokens scored, and tokens of the corpus.
+
+    `path`: where the baseline's logits are; none: nothing is kept nor compared. Those of a span alone are kept beside
+    it, at `piece_of` it; a variant looks there where there is nothing at `path`. With `divergence` top-k, or without
+    one and above `FULL_BYTES`, the likeliest tokens are kept instead, as .npz beside it.
     Raises `StoreError` when they have no room on the disk, `ModelError` when the two were not given the same tokens.
     """
     total = sum(window.scored for window in cut)
+    everything = 0, len(cut)
+    begin, end = span or everything
+    before = sum(window.scored for window in cut[:begin])
+    cut = cut[begin:end]
+    kept, skipped = total, before
+    if path is not None and (begin, end) != everything and (role == "baseline" or not is_kept(path)):
+        path, kept, skipped = piece_of(path, (begin, end)), sum(window.scored for window in cut), 0
 
     def tokens_done(done: int) -> None:
         progress(done, total)
@@ -42,16 +58,18 @@ def score_corpus(
         if path is None or role == "baseline":
             return score_windows_top(scorer, cut, save=path, progress=tokens_done)
         top = BaselineTop(path, scorer.vocab_size, scorer.top_k)
-        _same_tokens(name, model, total, top.count)
+        _same_tokens(name, model, kept, top.count)
+        top.skip(skipped)
         return score_windows_top(scorer, cut, baseline=top, progress=tokens_done)
     if path is None:
         return score_windows(scorer, cut, progress=tokens_done)
     if role == "baseline":
-        with _writer(path, name, total, scorer.vocab_size, divergence) as save:
+        with _writer(path, name, total, scorer.vocab_size, divergence, before) as save:
             return score_windows(scorer, cut, save=save, progress=tokens_done)
     beside = path.with_suffix(TOP_SUFFIX)
     baseline = BaselineLogits(path, scorer.vocab_size) if path.exists() else KeptTop(beside, scorer.vocab_size)
-    _same_tokens(name, model, total, baseline.count)
+    _same_tokens(name, model, kept, baseline.count)
+    baseline.skip(skipped)
     return score_windows(scorer, cut, baseline=baseline, progress=tokens_done)
 
 
@@ -73,11 +91,11 @@ def kl_kind(scores: TokenScores) -> dict[str, Any]:
 
 
 def _writer(
-    path: Path, name: str, total: int, vocabulary: int, divergence: Literal["full", "top-k"] | None
+    path: Path, name: str, total: int, vocabulary: int, divergence: Literal["full", "top-k"] | None, before: int = 0
 ) -> LogitsWriter | TopWriter:
     need = total * vocabulary * 4
     if divergence == "top-k" or (divergence is None and need > FULL_BYTES):
-        return TopWriter(path.with_suffix(TOP_SUFFIX), total, vocabulary)
+        return TopWriter(path.with_suffix(TOP_SUFFIX), total, vocabulary, before=before)
     free = shutil.disk_usage(path.parent).free
     if need > free:
         raise StoreError(

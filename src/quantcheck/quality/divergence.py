@@ -125,6 +125,10 @@ class BaselineLogits:
         self._next += count
         return np.asarray(rows)
 
+    def skip(self, count: int) -> None:
+        """Leave out the next `count` rows."""
+        self._next += count
+
     @property
     def count(self) -> int:
         return len(self._rows)
@@ -175,6 +179,10 @@ class BaselineTop:
         rows = slice(self._next, self._next + count)
         self._next += count
         return TopLogprobs(np.full(count, np.nan), self._ids[rows], self._logprobs[rows].astype(np.float64))
+
+    def skip(self, count: int) -> None:
+        """Leave out the next `count` rows."""
+        self._next += count
 
     @property
     def count(self) -> int:

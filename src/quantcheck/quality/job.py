@@ -2,16 +2,16 @@
 
 Run as `python -m quantcheck.quality.job FOLDER`. FOLDER/job.json says what to do (`Job`). While it runs it appends
 one JSON object a line to FOLDER/events.jsonl: `{"suite", "done", "of"}` for progress, `{"suite", "result"}` when a
-suite is finished and its arrays are in FOLDER/NUMBER.npz (its place among the suites), `{"suite", "why_not"}` when
-this machine cannot answer it, `{"error", "message"}` when it cannot go on; `{"engine"}` says what a worker of
+suite is finished and its arrays are in FOLDER/NUMBER.npz (its place among the suites), `{"suite", "part"}` when the
+job's span of it is (`Part`, packed), `{"suite", "why_not"}` when this machine cannot answer it, `{"units"}` when it is
+asked where suites may be cut, `{"error", "message"}` when it cannot go on; `{"engine"}` says what a worker of
 transformers is, `{"alive"}` that it is at work. A crash of the engine's native code ends this process and nothing else.
 """
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,34 +22,37 @@ from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.hf.scorer import TransformersScorer
 from quantcheck.engines.scorer import Scorer, TopScorer
-from quantcheck.errors import ModelError
 from quantcheck.quality.continuations import continue_prompts
-from quantcheck.quality.corpus import kl_kind, score_corpus
+from quantcheck.quality.corpus import score_corpus
 from quantcheck.quality.early import EarlyStop, in_look_order, look_every
+from quantcheck.quality.encoded import Encoded, encode, units
 from quantcheck.quality.named import TASK_CONTEXT, Looks, NotAnswered, answer_named
-from quantcheck.quality.scorers import Held, Server, make_room, open_scorer, task_room, task_tokenizer
-from quantcheck.quality.suites import (
-    LINE_TOKENS,
-    ChoiceTask,
-    Continued,
-    Corpus,
-    GenerationTask,
-    NamedTask,
-    OwnSuite,
-    Suite,
-    load_suites,
+from quantcheck.quality.parts import Part, Span, Table, figures
+from quantcheck.quality.scorers import (
+    BatchShape,
+    Held,
+    Server,
+    make_room,
+    open_scorer,
+    open_tokenizer,
+    task_room,
+    task_tokenizer,
 )
+from quantcheck.quality.suites import ChoiceTask, Continued, Corpus, GenerationTask, NamedTask, Suite, load_suites
 from quantcheck.quality.tasks import CHUNK, Drawing, Tokenizer, answer_choices, answer_generation
 from quantcheck.quality.told import Tell, told
-from quantcheck.quality.windows import Window, windows
-from quantcheck.quality.worst import worst_in_words
+from quantcheck.quality.windows import Window
+from quantcheck.quality.worst import WorstToken, worst_in_words
 from quantcheck.spec.experiment import Quality
 
-__all__ = ["Encoded", "Job", "encode", "main", "score_suite"]
+__all__ = ["Encoded", "Job", "encode", "main", "score_part"]
 
 IntArray = NDArray[np.integer[Any]]
 
 ALIVE_S = 20.0
+
+Known = tuple[dict[str, Any], Table]
+"""What is known of a suite, and the rows of its table."""
 
 
 class Job(BaseModel):
@@ -62,6 +65,8 @@ class Job(BaseModel):
     many answers lie between two looks of `early`.
     `entry` and `seed` are what drawn answers are seeded with, `seed` also what the order of items under `stop: early`
     comes from. `early`: what tasks are held against to end them early; none: every item is answered.
+    `spans`: what of each suite is scored; none: all. `cut_for`: score nothing, but tell the units of all suites, which
+    are scored in batches of these shapes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +83,8 @@ class Job(BaseModel):
     early: EarlyStop | None = None
     server: Server | None = None
     held: Held | None = None
+    spans: dict[str, Span] | None = None
+    cut_for: list[BatchShape] | None = None
 
     @property
     def in_look_order(self) -> bool:
@@ -93,6 +100,10 @@ def main(folder: Path) -> int:
 def _do(job: Job, folder: Path, tell: Tell) -> None:
     suites = {suite.name: in_look_order(suite, job.seed) if job.in_look_order else suite
               for suite in load_suites(job.quality)}
+    if job.cut_for is not None:
+        with open_tokenizer(job.model) as words:
+            tell(units=[astuple(unit) for unit in units(suites.values(), job.quality, words, job.cut_for)])
+        return
     opened = open_scorer(job.model, job.server, threads=job.threads, batch_tokens=job.batch_tokens, held=job.held,
                          alive=_every(ALIVE_S, partial(tell, alive=True)))
     with opened as (scorer, tokenizer):
@@ -102,12 +113,17 @@ def _do(job: Job, folder: Path, tell: Tell) -> None:
         for number, name in enumerate(job.suites):
             started = time.monotonic()
             try:
-                result, arrays = answer(name, partial(_progress, tell, name))
+                part = answer(name, partial(_progress, tell, name))
             except NotAnswered as why:
                 tell(suite=name, why_not=str(why))
                 continue
-            np.savez(folder / f"{number}.npz", allow_pickle=False, **arrays)
-            tell(suite=name, result={**result, "seconds": time.monotonic() - started})
+            if job.spans is None:
+                result, arrays = figures(part)
+                np.savez(folder / f"{number}.npz", allow_pickle=False, **arrays)
+                tell(suite=name, result={**result, "seconds": time.monotonic() - started})
+            else:
+                (folder / f"{number}.npz").write_bytes(part.packed())
+                tell(suite=name, part=[part.begin, part.end, part.of], seconds=time.monotonic() - started)
 
 
 def _every(seconds: float, do: Callable[[], None]) -> Callable[[], None]:
@@ -123,13 +139,9 @@ def _every(seconds: float, do: Callable[[], None]) -> Callable[[], None]:
     return maybe
 
 
-Scored = tuple[dict[str, Any], dict[str, NDArray[Any]]]
-"""The result of one suite as stored in a cell, and the arrays of its raw table."""
-
-
 def _answerer(
     job: Job, scorer: Scorer | TopScorer, tokenizer: Tokenizer, suites: Sequence[Suite]
-) -> Callable[[str, Callable[[int, int], None]], Scored]:
+) -> Callable[[str, Callable[[int, int], None]], Part]:
     """What answers each of `suites` by its name; the scorer has room for all of them then."""
     named = {suite.name: suite for suite in suites if isinstance(suite, NamedTask)}
     own = {suite.name: encode(suite, tokenizer, job.quality) for suite in suites if not isinstance(suite, NamedTask)}
@@ -138,11 +150,12 @@ def _answerer(
               f"lower quality.context ({job.quality.context}), or leave out suites with longer prompts")
     words = task_tokenizer(scorer, job.model) if named else None
 
-    def answer(name: str, progress: Callable[[int, int], None]) -> Scored:
+    def answer(name: str, progress: Callable[[int, int], None]) -> Part:
         if name in own:
-            return score_suite(scorer, tokenizer, own[name], job, progress)
+            return score_part(scorer, tokenizer, own[name], job, progress)
         assert words is not None
-        return answer_named(scorer, words, named[name], job.quality, room, progress, _looks(job, named[name]))
+        facts, table = answer_named(scorer, words, named[name], job.quality, room, progress, _looks(job, named[name]))
+        return Part(0, 1, 1, facts, table)
 
     return answer
 
@@ -159,82 +172,51 @@ def _progress(tell: Tell, suite: str, done: int, of: int) -> None:
     tell(suite=suite, done=done, of=of)
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A suite as token ids: the prompts of a task, or the windows of a corpus."""
-
-    suite: OwnSuite
-    sequences: list[IntArray]
-    windows: list[Window]
-
-    @property
-    def context(self) -> int:
-        """Tokens that the longest sequence and its answer take."""
-        answer = 0 if isinstance(self.suite, Corpus) else getattr(self.suite, "max_tokens", LINE_TOKENS)
-        return max(map(len, self.sequences)) + answer
-
-    @property
-    def sha256(self) -> str:
-        """Over all token ids as little-endian int32, each sequence led by its length."""
-        digest = hashlib.sha256()
-        for tokens in self.sequences:
-            digest.update(np.int32(len(tokens)).astype("<i4").tobytes())
-            digest.update(np.asarray(tokens).astype("<i4").tobytes())
-        return digest.hexdigest()
-
-
-def encode(suite: OwnSuite, tokenizer: Tokenizer, quality: Quality) -> Encoded:
-    """The token ids of `suite`; raises `ModelError` when its texts are too short to score."""
-    if not isinstance(suite, Corpus):
-        return Encoded(suite, [tokenizer.encode(item.prompt, bos=True) for item in suite.items], [])
-    documents = [tokenizer.encode(document, bos=True) for document in suite.documents]
-    found = list(windows(documents, quality.context, quality.stride, suite.tokens))
-    if not found:
-        raise ModelError(f"{suite.name}: its documents are too short to score; every one needs at least two tokens")
-    return Encoded(suite, [window.tokens for window in found], found)
-
-
-def score_suite(
+def score_part(
     scorer: Scorer | TopScorer, tokenizer: Tokenizer, work: Encoded, job: Job, progress: Callable[[int, int], None]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The result of one suite as stored in a cell, and the arrays of its raw table."""
-    suite = work.suite
+) -> Part:
+    """What the model makes of a suite, or of the job's span of it.
+
+    `progress` is told what is done of them, in items or tokens, and what all of the suite is.
+    """
+    suite, total = work.suite, len(work.sequences)
+    begin, end = (job.spans or {}).get(suite.name, (0, total))
     hashes = {"suite_sha256": suite.digest, "prompts_sha256": work.sha256}
     if isinstance(suite, Corpus):
         scores = score_corpus(
             scorer, suite.name, work.windows, job.logits.get(suite.name), role=job.role, model=job.model,
-            divergence=job.quality.divergence, progress=progress,
+            divergence=job.quality.divergence, progress=progress, span=(begin, end),
         )  # fmt: skip
-        return {
-            "kind": "perplexity",
-            "tokens": len(scores.nll),
-            "documents": int(scores.document.max()) + 1,
-            "context": job.quality.context,
-            "stride": job.quality.stride,
-            "nll_mean": float(scores.nll.mean()),
-            "perplexity": scores.perplexity,
-            "kl_divergence": None if scores.kl is None else float(scores.kl.mean()),
-            "top1_agreement": None if scores.top1 is None else float(scores.top1.mean()),
-            **kl_kind(scores),
-            **({} if scores.kl is None else {"worst_tokens": worst_in_words(scores.worst, tokenizer)}),
-            **hashes,
-        }, scores.table()
-
-    if isinstance(suite, Continued):
-        of = len(work.sequences)
-        result, arrays = continue_prompts(scorer, tokenizer, suite, work.sequences, lambda done: progress(done, of))
+        beside = {"error": scores.kl_error, "gaps": scores.kl_gaps}
+        return Part(
+            begin, end, total,
+            {"kind": "perplexity", "context": job.quality.context, "stride": job.quality.stride,
+             "top_k": scores.kl_top, **hashes},
+            scores.table(), {name: array for name, array in beside.items() if array is not None},
+            None if scores.kl is None else worst_in_words(_placed(scores.worst, work.windows, begin), tokenizer),
+        )  # fmt: skip
+    prompts = work.sequences[begin:end]
+    some = replace(suite, items=suite.items[begin:end])
+    if isinstance(some, Continued):
+        facts, table = continue_prompts(scorer, tokenizer, some, prompts, lambda done: progress(done, total))
     else:
-        result, arrays = _task(scorer, tokenizer, suite, work.sequences, job, progress)
-    return {**result, **hashes}, arrays
+        facts, table = _task(scorer, tokenizer, some, prompts, job, lambda done: progress(done, total),
+                             languages=any("language" in item.data for item in suite.items))
+    return Part(begin, end, total, {**facts, **hashes}, table)
+
+
+def _placed(found: Sequence[WorstToken], cut: Sequence[Window], begin: int) -> list[WorstToken]:
+    """Positions count from the document's first token, which may be before the span."""
+    document = cut[begin].document
+    before = sum(window.scored for window in cut[:begin] if window.document == document)
+    return [replace(token, position=token.position + before) if token.document == document else token
+            for token in found]
 
 
 def _task(
     scorer: Scorer | TopScorer, tokenizer: Tokenizer, suite: GenerationTask | ChoiceTask,
-    prompts: Sequence[IntArray], job: Job, progress: Callable[[int, int], None],
-) -> Scored:
-    def items_done(done: int) -> None:
-        progress(done, len(prompts))
-
+    prompts: Sequence[IntArray], job: Job, progress: Callable[[int], None], *, languages: bool,
+) -> Known:
     watch = job.early.watch(suite) if job.early else None
     # The same chunks for the baseline: which items are answered together moves figures a little.
     asked: dict[str, Any] = {"chunk": look_every(job.threads) if job.in_look_order else CHUNK}
@@ -243,27 +225,26 @@ def _task(
     sampling = job.quality.sampling
     if isinstance(suite, GenerationTask):
         drawing = Drawing(sampling, job.seed, job.entry) if sampling else None
-        answers = answer_generation(scorer, tokenizer, suite, prompts, items_done, drawing=drawing, **asked)
+        answers = answer_generation(scorer, tokenizer, suite, prompts, progress, drawing=drawing, **asked)
     else:
-        answers = answer_choices(scorer, tokenizer, suite, prompts, items_done, **asked)
+        answers = answer_choices(scorer, tokenizer, suite, prompts, progress, **asked)
     items = suite.items[: answers.items]
     written = isinstance(suite, GenerationTask)
-    result: dict[str, Any] = {"kind": "task", "n": len(items), "accuracy": answers.accuracy,
-                              "answers": "written" if written else "chosen"}
+    facts: dict[str, Any] = {"kind": "task", "answers": "written" if written else "chosen"}
     columns: dict[str, NDArray[Any]] = {
         "id": np.array([item.id for item in items]),
         "group": np.array([item.group for item in items]),
         "prompt_tokens": np.array([len(prompt) for prompt in prompts[: len(items)]], dtype=np.int32),
     }
-    if any("language" in item.data for item in suite.items):
+    if languages:
         columns["language"] = np.array([str(item.data.get("language", "")) for item in items])
     columns = {name: np.repeat(column, answers.draws) for name, column in columns.items()}
     if isinstance(suite, GenerationTask) and sampling:
-        result["sampling"] = sampling.model_dump()
+        facts["sampling"] = sampling.model_dump()
         columns["draw"] = np.tile(np.arange(answers.draws, dtype=np.int32), len(items))
     if watch:
-        result["early"] = watch.record(job.seed)
-    return result, {**columns, "right": answers.right, "output": np.array(answers.output)}
+        facts["early"] = watch.record(job.seed)
+    return facts, {**columns, "right": answers.right, "output": np.array(answers.output)}
 
 
 if __name__ == "__main__":

@@ -48,10 +48,11 @@ class Kept:
 class TopWriter:
     """Keeps what `append` is given and writes it at the end; `path` appears only when all is on the disk.
 
-    `total`: rows that will come, so that the sample can be spread over all of them.
+    `total`: rows that the corpus has, so that the sample can be spread over all of them; `before`: how many of them
+    come before those that are given.
     """
 
-    def __init__(self, path: Path, total: int, vocabulary: int, top_k: int = KEPT_TOP) -> None:
+    def __init__(self, path: Path, total: int, vocabulary: int, top_k: int = KEPT_TOP, *, before: int = 0) -> None:
         self._path, self._vocabulary, self._k = path, vocabulary, min(top_k, vocabulary)
         self._every = max(1, math.ceil(total * vocabulary * 4 / SAMPLE_BYTES))
         self._ids: list[NDArray[np.int32]] = []
@@ -59,7 +60,7 @@ class TopWriter:
         self._tail: list[NDArray[np.float32]] = []
         self._sampled: list[int] = []
         self._whole: list[FloatArray] = []
-        self._rows = 0
+        self._before, self._rows = before, 0
 
     def append(self, rows: FloatArray) -> None:
         """Keep `rows` of logits [tokens, vocabulary]."""
@@ -70,7 +71,7 @@ class TopWriter:
         self._ids.append(ids.astype(np.int32))
         self._logprobs.append(np.take_along_axis(logprobs, ids, axis=1).astype(np.float16))
         self._tail.append(_others(logprobs, ids).astype(np.float32))
-        for row in range(-self._rows % self._every, len(rows), self._every):
+        for row in range(-(self._before + self._rows) % self._every, len(rows), self._every):
             self._sampled.append(self._rows + row)
             self._whole.append(rows[row].copy())
         self._rows += len(rows)
@@ -83,7 +84,8 @@ class TopWriter:
             save_arrays(
                 self._path, vocabulary=np.int64(self._vocabulary), ids=np.concatenate(self._ids),
                 logprobs=np.concatenate(self._logprobs), tail=np.concatenate(self._tail),
-                sampled=np.array(self._sampled), whole=np.stack(self._whole).astype(np.float32),
+                sampled=np.array(self._sampled, dtype=np.int64),
+                whole=np.array(self._whole, dtype=np.float32).reshape(-1, self._vocabulary),
             )  # fmt: skip
 
 
@@ -106,6 +108,10 @@ class KeptTop:
     @property
     def top_k(self) -> int:
         return int(self._ids.shape[1])
+
+    def skip(self, count: int) -> None:
+        """Leave out the next `count` rows."""
+        self._next += count
 
     def take(self, count: int) -> Kept:
         """The next `count` rows."""

@@ -1,6 +1,6 @@
 """Opens what answers a scoring job: llama.cpp in this process, a server that was started for it, or transformers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
@@ -9,13 +9,18 @@ from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.base import Endpoint
 from quantcheck.engines.hf.process import Loaded
-from quantcheck.engines.hf.scorer import TransformersScorer
+from quantcheck.engines.hf.scorer import TransformersScorer, batches
 from quantcheck.engines.scorer import TOP_K, Scorer, TopScorer
 from quantcheck.errors import SpecError
 from quantcheck.harness import FolderTokens, HarnessTokenizer
 from quantcheck.quality.tasks import Tokenizer
 
-__all__ = ["Held", "Server", "TaskTokenizer", "make_room", "open_scorer", "task_room", "task_tokenizer"]
+__all__ = ["BatchShape", "Held", "Server", "TaskTokenizer", "batch_starts", "make_room", "open_scorer",
+           "open_tokenizer", "task_room", "task_tokenizer"]
+
+
+BatchShape = tuple[int | None, int]
+"""Sequences and tokens that are scored at once; None: llama.cpp's, which takes as many as it likes."""
 
 
 class TaskTokenizer(HarnessTokenizer, Protocol):
@@ -146,3 +151,38 @@ def make_room(scorer: Scorer | TopScorer, tokens: int, remedy: str) -> None:
     if tokens > trained:
         raise SpecError(f"{scorer.model.path}: was trained for {trained} tokens, and {tokens} are asked for; {remedy}")
     scorer.context = tokens  # its caches are made at first use: no larger than these suites need
+
+
+def batch_starts(lengths: Sequence[int], shapes: Sequence[BatchShape]) -> list[int]:
+    """Places, ascending from 0, at which sequences of `lengths` tokens may be scored in a call of their own.
+
+    In each of the `shapes` the scorer begins a new batch there anyway, so that no figure moves. Without shapes (a
+    server batches what comes together) it is every place.
+    """
+    starts = set(range(len(lengths)))
+    for size, tokens in shapes:
+        if size is None:
+            from quantcheck.engines.llamacpp_scorer import together
+            from quantcheck.engines.packing import fill
+
+            places = ((place, length, 1) for place, length in enumerate(lengths))
+            groups = list(fill(places, tokens, together(tokens)))
+        else:
+            groups = list(batches(lengths, range(len(lengths)), size, tokens))
+        starts &= {group[0] for group in groups}
+    return sorted(starts)
+
+
+@contextmanager
+def open_tokenizer(model: Path) -> Iterator[Tokenizer]:
+    """The tokenizer of a GGUF file or a Hugging Face folder, for what needs no scorer. Raises `ModelError`."""
+    if model.is_dir():
+        from quantcheck.engines.folder_tokenizer import FolderTokenizer
+
+        yield FolderTokenizer(model)
+        return
+    from quantcheck.ggml.model import Model
+    from quantcheck.ggml.vocabulary import Vocabulary
+
+    with Model(model) as opened:
+        yield Vocabulary(opened)

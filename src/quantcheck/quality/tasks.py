@@ -12,12 +12,17 @@ from quantcheck.engines.scorer import Answerer, Seeded
 from quantcheck.quality.suites import ChoiceTask, GenerationTask
 from quantcheck.spec.experiment import Sampling
 
-__all__ = ["CHUNK", "Drawing", "ItemScores", "Tokenizer", "answer_choices", "answer_generation"]
+__all__ = ["CHUNK", "Drawing", "ItemScores", "Tokenizer", "answer_choices", "answer_generation", "items_at_once"]
 
 IntArray = NDArray[np.integer[Any]]
 
 CHUNK = 512
 """Answers between two words of progress; many, because a call ends with its slowest item."""
+
+
+def items_at_once(chunk: int, draws: int) -> int:
+    """Items that are answered in one call."""
+    return max(1, chunk // draws)
 
 
 class Tokenizer(Protocol):
@@ -95,7 +100,7 @@ def answer_generation(
     right: list[bool] = []
     stop = tokenizer.line_ends()
     draws = drawing.sampling.draws if drawing else 1
-    size = max(1, chunk // draws)
+    size = items_at_once(chunk, draws)
     for start in range(0, len(prompts), size):
         items = task.items[start : start + size]
         seeded = drawing.seeds([item.id for item in items]) if drawing else None

@@ -6,16 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from quantcheck.process.managed import ManagedProcess
-from quantcheck.quality.corpus import is_kept
+from quantcheck.quality.corpus import is_kept, piece_of
 from quantcheck.quality.early import EarlyStop
 from quantcheck.quality.job import Job
+from quantcheck.quality.parts import Part, Span
 from quantcheck.quality.scorers import Held, Server
 from quantcheck.quality.suites import Corpus, JudgedSuite
 from quantcheck.runner.listen import events_of, raised
@@ -28,7 +29,7 @@ from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.gpu_memory import GpuMemory
 from quantcheck.variants.artifact import Artifact
 
-__all__ = ["score"]
+__all__ = ["Share", "score", "store_quality"]
 
 BATCH_TOKENS = 512
 AGAIN_BATCH_TOKENS = 192
@@ -38,42 +39,66 @@ ANSWER_S = 300.0
 """The deadline of one question to a server."""
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What of a step's suites is measured, and where the parts go: `keep` is given the key, the part and the record.
+
+    The record is that of a cell without the result.
+    """
+
+    spans: Mapping[str, Span]
+    keep: Callable[[CellKey, Part, dict[str, Any]], None]
+
+
 def score(
     plan: Plan, step: QualityStep, keys: Mapping[str, CellKey], artifacts: Mapping[str, Artifact],
-    store: Store, progress: Progress,
+    store: Store, progress: Progress, share: Share | None = None,
 ) -> dict[str, str]:
     """Measure and store the cells of `step` whose subjects are in `keys`; returns why others have none, by subject.
 
-    Makes the baseline's logits first when they are needed and not there any more. Raises what the process raised,
-    or `EngineError` when it died or said nothing for `SILENCE_S`.
+    With a `share`, its spans of them are measured, and kept by it. Makes the baseline's logits first when they are
+    needed and not there any more. Raises what the process raised, or `EngineError` when it died or said nothing for
+    `SILENCE_S`.
     """
+    spans = share.spans if share else None
     corpora = [suite.name for suite in step.suites if isinstance(suite, Corpus) and suite.name in keys]
     if step.entry != plan.baseline:
-        missing = [name for name in corpora if not is_kept(_logits(plan, name, artifacts, store))]
+        kept = {name: _logits(plan, name, artifacts, store) for name in corpora}
+        missing = [name for name, path in kept.items()
+                   if not is_kept(path) and not (spans and is_kept(piece_of(path, spans[name])))]
         if missing:
-            progress.note(f"scoring {plan.baseline} again on {', '.join(missing)}: its logits were cleared")
-            for _ in _run(plan, step, missing, plan.baseline, artifacts, store, progress):
+            if spans is None:
+                progress.note(f"scoring {plan.baseline} again on {', '.join(missing)}: its logits were cleared")
+            for _ in _run(plan, step, missing, plan.baseline, artifacts, store, progress, spans):
                 pass
     started, began = time.time(), time.monotonic()  # the first tells when, the second how long: a clock may be set
     not_answered: dict[str, str] = {}
-    for subject, result, arrays, engine in _run(plan, step, list(keys), step.entry, artifacts, store, progress):
-        if "why_not" in result:
-            not_answered[subject] = result["why_not"]
-            progress.finished(step.entry, subject, 0, time.monotonic() - began)
-            started, began = time.time(), time.monotonic()
-            continue
+    for found in _run(plan, step, list(keys), step.entry, artifacts, store, progress, spans):
+        subject, key = found.subject, keys[found.subject]
         record = {
             "started_at": started,
-            "duration_s": result.pop("seconds"),
-            "engine": engine,
+            "duration_s": found.seconds,
+            "engine": found.engine,
             "artifact_sha256": artifacts[step.variant].sha256,
-            "result": result,
         }
-        table = "tokens" if result["kind"] == "perplexity" else "items"
-        store.write(keys[subject], record, {table: arrays})
-        progress.finished(step.entry, subject, 0, record["duration_s"])
+        if found.why_not is not None:
+            not_answered[subject] = found.why_not
+            progress.finished(step.entry, subject, 0, time.monotonic() - began)
+        elif share and found.part:
+            share.keep(key, found.part, record)
+        else:
+            store_quality(store, key, record, found.result, found.table)
+            progress.finished(step.entry, subject, 0, found.seconds)
         started, began = time.time(), time.monotonic()
     return not_answered
+
+
+def store_quality(
+    store: Store, key: CellKey, record: Mapping[str, Any], result: Mapping[str, Any], table: Mapping[str, Any]
+) -> None:
+    """Store a quality cell: its result, and the rows that this was made of."""
+    name = "tokens" if result["kind"] == "perplexity" else "items"
+    store.write(key, {**record, "result": result}, {name: dict(table)})
 
 
 def threads(plan: Plan) -> int:
@@ -92,14 +117,24 @@ def _logits(plan: Plan, corpus: str, artifacts: Mapping[str, Artifact], store: S
     return store.work / f"logits-{key.id.replace(plan.baseline + '.', '', 1)}.{kept}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What came of a suite: `result` and `table` of all of it, or a `part`, or `why_not`; `engine`: facts of it."""
+
+    subject: str
+    engine: dict[str, Any]
+    seconds: float = 0.0
+    result: dict[str, Any] = field(default_factory=dict)
+    table: dict[str, Any] = field(default_factory=dict)
+    part: Part | None = None
+    why_not: str | None = None
+
+
 def _run(
     plan: Plan, step: QualityStep, subjects: list[str], entry: str, artifacts: Mapping[str, Artifact],
-    store: Store, progress: Progress,
-) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    """Start one scoring process; yields (subject, result, arrays, the engine's facts) as suites are finished.
-
-    Of a task that cannot be answered on this machine the result is `why_not` alone.
-    """
+    store: Store, progress: Progress, spans: Mapping[str, Span] | None,
+) -> Iterator[_Found]:
+    """Start one scoring process; yields what came of the suites as they are finished."""
     assert plan.experiment.quality is not None
     variant = plan.baseline if entry == plan.baseline else step.variant
     folder = store.work / f"score-{entry}"
@@ -120,6 +155,7 @@ def _run(
             early=_early(plan, step, subjects, entry, artifacts, store),
             server=engine.server,
             held=engine.held,
+            spans=None if spans is None else dict(spans),
         )
         (folder / "job.json").write_text(job.model_dump_json(by_alias=True), encoding="utf-8")
         process = ManagedProcess(
@@ -138,18 +174,24 @@ def _run(
                     progress.started(entry, engine.facts["ready_s"])
                 if "suite" not in event:
                     continue
-                if "why_not" in event or "result" in event:
-                    if "why_not" in event:
-                        yield event["suite"], {"why_not": event["why_not"]}, {}, engine.facts
-                    else:
-                        with np.load(folder / f"{finished}.npz", allow_pickle=False) as arrays:
-                            yield event["suite"], event["result"], dict(arrays), engine.facts
-                    finished += 1
-                    if finished == len(subjects):
-                        break
-                else:
+                if "done" in event:
                     progress.step(entry, event["suite"], event["done"], event["of"])
+                    continue
+                yield _found(event, folder / f"{finished}.npz", engine.facts)
+                finished += 1
+                if finished == len(subjects):
+                    break
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _found(event: Mapping[str, Any], arrays: Path, engine: dict[str, Any]) -> _Found:
+    if "why_not" in event:
+        return _Found(event["suite"], engine, why_not=event["why_not"])
+    if "part" in event:
+        return _Found(event["suite"], engine, event["seconds"], part=Part.unpacked(arrays.read_bytes()))
+    result = dict(event["result"])
+    with np.load(arrays, allow_pickle=False) as table:
+        return _Found(event["suite"], engine, result.pop("seconds"), result, dict(table))
 
 
 @dataclass(frozen=True, slots=True)

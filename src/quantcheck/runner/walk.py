@@ -16,7 +16,7 @@ from quantcheck.runner.calibration import calibration_of
 from quantcheck.runner.ceilings import ceilings_of
 from quantcheck.runner.plan import LoadStep, Plan, Step
 from quantcheck.runner.progress import Progress
-from quantcheck.runner.scoring import score
+from quantcheck.runner.scoring import Share, score
 from quantcheck.runner.speed import limited_by_client, measure_block
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.environment import environment
@@ -131,13 +131,15 @@ class Here:
 
 def measure_step(
     plan: Plan, step: Step, pending: Mapping[str, CellKey], artifacts: Mapping[str, Artifact], store: Store,
-    progress: Progress, calibration: dict[str, Any] | None,
+    progress: Progress, calibration: dict[str, Any] | None, share: Share | None = None,
 ) -> dict[str, str]:
-    """Measure and store the cells of one step; returns why others have none, by subject. Raises as its half does."""
+    """Measure and store the cells of one step, or its `share` of a quality step; returns why others have none, by
+    subject. Raises as its half does.
+    """
     if isinstance(step, LoadStep):
         measure_block(plan, step, pending, artifacts, store, progress, calibration)
         return {}
-    return score(plan, step, pending, artifacts, store, progress)
+    return score(plan, step, pending, artifacts, store, progress, share)
 
 
 def before_speed(plan: Plan, store: Store, progress: Progress, stages: dict[str, float]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from quantcheck.engines.sampling import Temperature
 from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood, Seeded
 from quantcheck.errors import ModelError, SpecError
 
-__all__ = ["TransformersScorer"]
+__all__ = ["TransformersScorer", "batches"]
 
 _DEFAULT_CONTEXT = 4096
 
@@ -180,18 +180,8 @@ class TransformersScorer:
 
     def _batches(self, sequences: Sequence[IntArray], order: Sequence[int], answer: int = 0) -> Iterator[list[int]]:
         """Places of sequences that share a pass, in `order`; `answer`: tokens that each will hold beside its own."""
-        batch: list[int] = []
-        longest = 0
-        for place in order:
-            length = len(sequences[place]) + answer
-            wide = max(longest, length) * (len(batch) + 1) > self.batch_tokens
-            if batch and (len(batch) == self.batch_size or wide):
-                yield batch
-                batch, longest = [], 0
-            batch.append(place)
-            longest = max(longest, length)
-        if batch:
-            yield batch
+        lengths = [len(sequence) + answer for sequence in sequences]
+        return batches(lengths, order, self.batch_size, self.batch_tokens)
 
     def _check(self, what: str, tokens: IntArray, room: int) -> None:
         if len(tokens) == 0:
@@ -208,6 +198,21 @@ class TransformersScorer:
         if not np.isfinite(values).all():
             raise ModelError(f"{self.folder}: its logits are no numbers (they overflow {self._worker.facts['dtype']}, "
                              "or the weights are damaged); give the engine another dtype, such as bfloat16")
+
+
+def batches(lengths: Sequence[int], order: Sequence[int], size: int, tokens: int) -> Iterator[list[int]]:
+    """Places of sequences that share a pass, in `order`: at most `size` and `tokens`, padding included."""
+    batch: list[int] = []
+    longest = 0
+    for place in order:
+        wide = max(longest, lengths[place]) * (len(batch) + 1) > tokens
+        if batch and (len(batch) == size or wide):
+            yield batch
+            batch, longest = [], 0
+        batch.append(place)
+        longest = max(longest, lengths[place])
+    if batch:
+        yield batch
 
 
 def _flat(sequences: Sequence[IntArray]) -> dict[str, NDArray[Any]]:
