@@ -7,6 +7,8 @@ import pytest
 
 from quantcheck.report.summary import Summary
 from quantcheck.report.terminal import render
+from quantcheck.report.view import build_summary
+from tests.report import synthetic
 from tests.report.golden_files import check_golden
 from tests.report.test_view import SCENARIOS
 
@@ -51,6 +53,30 @@ def test_words_are_whole(summary: Summary) -> None:
     text = render(summary, io.StringIO(), width=80)
     for word in ("inconclusive", "arithmetic", "documentation", "proportional", "1.27-1.34", "-14.6 pp, -244 +25"):
         assert word in text
+
+
+def test_continuations_have_a_line_a_variant() -> None:
+    cells = [synthetic.continuation_cell(variant) for variant in ("F16", synthetic.AGAIN, "Q8_0", "Q2_K")]
+    experiment = synthetic.experiment(load=None, quality={"continuations": {}})
+    summary = build_summary(experiment, cells, synthetic.artifacts(), synthetic.ENVIRONMENT, [])
+    text = render(summary, io.StringIO(), width=100)
+    same, gone, changed = summary.continuations
+    assert (same.agreement.value, gone.agreement.value, changed.prompts) == (1.0, None, 40)
+    assert f"Q8_0: 100% of 40 ({same.agreement.low:.0%} to 100%) the same to the end\n" in text
+    assert f"Q4_K_M: n/a ({gone.agreement.reason})" in text
+    assert changed.first_divergence.value is not None
+    assert f"the others part at token {changed.first_divergence.value + 1:g} (median" in text
+    assert "noise floor, F16 again: 100%" in text
+
+
+def test_one_block_is_told_what_it_needs_and_no_number() -> None:
+    cells = [cell for cell in synthetic.cells() if cell.record["key"]["block"] == 0]
+    summary = build_summary(synthetic.experiment(blocks=1), cells, synthetic.artifacts(), synthetic.ENVIRONMENT, [])
+    speeds = [row.speed for row in summary.variants if not row.baseline]
+    assert {(row.word, row.more_blocks) for row in speeds} == {("inconclusive", None)}
+    text = " ".join(render(summary, io.StringIO(), width=120).split())
+    assert "inconclusive needs 2 blocks or more" in text
+    assert "more block" not in text.split("Exploratory")[0]
 
 
 def test_a_missing_figure_names_its_reason() -> None:

@@ -38,9 +38,10 @@ def test_a_difference_under_the_noise_floor_is_not_a_finding() -> None:
     assert not above_noise(0.1, 0.1)
 
 
-def test_one_block_is_inconclusive_and_asks_for_more() -> None:
+def test_one_block_plans_nothing_and_says_what_an_interval_needs() -> None:
     verdict = judge_speed(ratio_interval(np.array([0.3])), higher_is_better=True, margin=0.05)
-    assert (verdict.word, verdict.more_blocks) == ("inconclusive", 2)
+    assert (verdict.word, verdict.more_blocks) == ("inconclusive", None)
+    assert verdict.reason == "1 block: an interval needs at least 2"
 
 
 @pytest.mark.parametrize(("effect", "spread"), [(0.03, 0.04), (0.0, 0.05), (0.045, 0.02), (-0.2, 0.3)])

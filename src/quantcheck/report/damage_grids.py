@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from quantcheck.report import figures
 from quantcheck.report.cells import short_names
 from quantcheck.report.grids import Column, Grid, Item
-from quantcheck.report.summary import ChangedRow, DamageRow, Figure, Summary, WorstTokenRow
+from quantcheck.report.summary import ChangedRow, ContinuationRow, DamageRow, Figure, Summary, WorstTokenRow
 
-__all__ = ["damage_sections"]
+__all__ = ["continuation_lines", "damage_sections"]
 
 KL = "kl_divergence"
 SHOWN = 60
@@ -25,7 +25,7 @@ WORST_WORDS = (
 WRITTEN_WORDS = (
     "Greedy continuations of the same prompts. `same to the end` is the share of prompts whose continuations are "
     "equal token by token, `noise floor` the same for the baseline against itself; the first other token is the median "
-    "over the prompts that changed, counted from 0."
+    "over the prompts that changed, counted from 1."
 )
 CHANGED_WORDS = (
     "The one with the least in common of each variant, from where the two part; ten of each, whole, are under "
@@ -108,7 +108,7 @@ def _continuations(summary: Summary) -> Grid:
         first = row.first_divergence
         rows.append([
             Item(row.variant), Item(f"{row.prompts:,}"), _share(row.agreement), _share(row.noise),
-            Item(missing=first.reason) if first.value is None else Item(f"{first.value:g}", _ends(first, "g")),
+            Item(missing=first.reason) if first.value is None else Item(f"{first.value + 1:g}", _ends(first, "g", 1)),
             _share(row.same_share), _ratio(row.length_ratio),
         ])  # fmt: skip
     return Grid(columns, rows)
@@ -126,8 +126,28 @@ def _ratio(figure: Figure) -> Item:
     return Item(figures.ratio(figure), figures.interval(figure))
 
 
-def _ends(figure: Figure, form: str) -> str:
-    return "" if figure.low is None or figure.high is None else f"{figure.low:{form}} to {figure.high:{form}}"
+def _ends(figure: Figure, form: str, more: float = 0) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"{figure.low + more:{form}} to {figure.high + more:{form}}"
+
+
+def continuation_lines(summary: Summary) -> list[str]:
+    """For a terminal: how many continuations of each variant are the baseline's, and where the others part from it."""
+    lines = [f"{row.variant}: {_parting(row)}" for row in summary.continuations]
+    floor = next((row.noise.value for row in summary.continuations if row.noise.value is not None), None)
+    return lines if floor is None else [*lines, f"noise floor, {summary.experiment.baseline} again: {floor:.0%}"]
+
+
+def _parting(row: ContinuationRow) -> str:
+    share, first = row.agreement, row.first_divergence
+    if share.value is None:
+        return f"n/a ({share.reason})"
+    text = f"{share.value:.0%} of {row.prompts:,} ({_ends(share, '.0%')}) the same to the end"
+    if first.value is None:
+        return text
+    band = _ends(first, "g", 1)
+    return f"{text}; the others part at token {first.value + 1:g} (median{f', {band}' if band else ''})"
 
 
 def _changed(summary: Summary) -> Grid:
@@ -137,7 +157,7 @@ def _changed(summary: Summary) -> Grid:
 
 
 def _changed_fields(row: ChangedRow) -> list[Item]:
-    return [Item(row.variant), Item(row.id), Item(str(row.first_divergence)), Item(_end(row.prompt)),
+    return [Item(row.variant), Item(row.id), Item(str(row.first_divergence + 1)), Item(_end(row.prompt)),
             Item(_quoted(row.baseline_text[row.character :])), Item(_quoted(row.variant_text[row.character :]))]
 
 

@@ -82,7 +82,7 @@ def recommend(facts: Facts, decisions: Sequence[DecisionRow]) -> Recommendation:
     baseline = next(v.name for v in facts.variants if v.baseline)
     others = [v for _, v in facts.others]
     if facts.unfinished is not None:
-        return _none(f"No recommendation: the run is not finished ({facts.unfinished}).")
+        return _none("No recommendation before the run is finished; one that was interrupted goes on when run again.")
     if not others:
         return _none(f"Nothing to recommend: {baseline} is the only variant.")
     if all(v.quality.basis == "none" for v in others):

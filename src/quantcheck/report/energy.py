@@ -7,7 +7,7 @@ from typing import Any
 from quantcheck.report import figures
 from quantcheck.report.cells import CellIndex
 from quantcheck.report.gpu import NO_TELEMETRY, gpu_of, has_gpu, missing_of
-from quantcheck.report.grids import BLANK, VARIANT, WORDS, Column, Grid, Item, Tone
+from quantcheck.report.grids import BLANK, VARIANT, WORDS, Column, Grid, Item, Tone, blocks_needed
 from quantcheck.report.speed import mean_row, speed_row
 from quantcheck.report.summary import EnergyRow, EnergyWord, Figure, SpeedWord, Summary
 
@@ -105,8 +105,8 @@ def energy_grid(summary: Summary) -> Grid:
             blocks = f"{row.blocks} block{'' if row.blocks == 1 else 's'}" if row.blocks else ""
             rows.append([*head, *measured, BLANK, BLANK, Item(blocks, tone="quiet")])
             continue
-        needs = f"~{figures.about(row.more_blocks)} more blocks" if row.more_blocks else ""
-        word = Item(missing=row.reason or "not measured") if row.word is None else Item(row.word, needs, TONE[row.word])
+        word = Item(missing=row.reason or "not measured") if row.word is None else Item(row.word, blocks_needed(row),
+                                                                                          TONE[row.word])  # fmt: skip
         ratio = Item(missing=row.ratio.reason) if row.ratio.value is None else Item(figures.ratio(row.ratio))
         rows.append([*head, *measured, ratio, Item(figures.interval(row.ratio, join="-"), tone="quiet"), word])
     return Grid(columns, rows)

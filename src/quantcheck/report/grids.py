@@ -8,7 +8,17 @@ from quantcheck.metrics import metric
 from quantcheck.report import figures
 from quantcheck.report.cells import short_names
 from quantcheck.report.speed import THROUGHPUT
-from quantcheck.report.summary import CorpusRow, Figure, QualitySummary, SpeedRow, Summary, TaskRow, VariantRow
+from quantcheck.report.summary import (
+    CorpusRow,
+    EnergyRow,
+    Figure,
+    QualitySummary,
+    SpeedRow,
+    SpeedSummary,
+    Summary,
+    TaskRow,
+    VariantRow,
+)
 
 __all__ = [
     "RATIO_DIGITS",
@@ -16,6 +26,7 @@ __all__ = [
     "Column",
     "Grid",
     "Item",
+    "blocks_needed",
     "corpus_grid",
     "memory_grid",
     "noise_grid",
@@ -103,6 +114,13 @@ def _needs(count: int | None, unit: str) -> str:
     return f"~{figures.about(count)} more {unit}{'' if count == 1 else 's'}"
 
 
+def blocks_needed(row: SpeedRow | SpeedSummary | EnergyRow) -> str:
+    """What would help a word of speed or energy: `~4 more blocks`; from one block no number can be planned."""
+    if row.ratio.value is not None and row.ratio.low is None:
+        return "needs 2 blocks or more"
+    return _needs(row.more_blocks, "block")
+
+
 def verdict_grid(summary: Summary) -> Grid:
     """One line per variant, baseline first."""
     columns = [VARIANT, Column("size"), Column("accuracy"), WORDS, Column("perplexity"),
@@ -122,7 +140,7 @@ def verdict_grid(summary: Summary) -> Grid:
             _quality_word(row.quality),
             _item(ppl, figures.ratio(ppl, RATIO_DIGITS)),
             _item(speed.ratio, figures.ratio(speed.ratio), figures.interval(speed.ratio, join="-")),
-            _word(speed.word, speed.reason, _needs(speed.more_blocks, "block")),
+            _word(speed.word, speed.reason, blocks_needed(speed)),
         ])  # fmt: skip
     return Grid(columns, rows)
 
@@ -238,7 +256,7 @@ def _speed_fields(row: SpeedRow, baseline: bool) -> list[Item]:
     return [
         _item(row.ratio, figures.ratio(row.ratio)),
         Item(figures.interval(row.ratio, join="-"), tone="quiet"),
-        _word(row.word, row.reason, _needs(row.more_blocks, "block")),
+        _word(row.word, row.reason, blocks_needed(row)),
     ]
 
 

@@ -15,6 +15,7 @@ from quantcheck.report import grids, matrices
 from quantcheck.report.blocks import drift_lines
 from quantcheck.report.capacity import capacity_grid
 from quantcheck.report.costs import cost_grid, cost_notes
+from quantcheck.report.damage_grids import continuation_lines
 from quantcheck.report.decision import decision_grid
 from quantcheck.report.energy import energy_lines
 from quantcheck.report.frontiers import frontier_lines
@@ -108,6 +109,8 @@ class _Page:
         if summary.corpora:
             title = f"Perplexity (ratio, {kl_label(summary.corpora)} in nats)"
             self._matrix(title, matrices.corpus_matrix, summary)
+        if lines := continuation_lines(summary):
+            self._list("Greedy continuations of the same prompts", lines)
         if found(summary):
             self.section("Exploratory: where it broke (q <= 0.05, no verdict)", slice_grid(summary, MOST_SHOWN))
         if summary.speed:

@@ -18,7 +18,8 @@ MOST_BLOCKS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class SpeedVerdict:
-    """`more_blocks` (with `inconclusive`): about how many more would settle it; None: too many to say."""
+    """`more_blocks` (with `inconclusive`): about how many more would settle it; None: too many to say, or no spread to
+    plan with."""
 
     word: SpeedWord
     more_blocks: int | None = None
@@ -60,7 +61,7 @@ def judge_speed(
     `slower`, if the estimate is above the noise floor; everything else is `inconclusive`.
     """
     if ratio.low is None or ratio.high is None or ratio.spread is None:
-        return SpeedVerdict("inconclusive", max(3 - ratio.blocks, 1), ratio.reason)
+        return SpeedVerdict("inconclusive", None, ratio.reason)
     low, high, effect = np.log([ratio.low, ratio.high, ratio.estimate])
     limit = np.log1p(margin)
     if -limit <= low and high <= limit:
