@@ -12,14 +12,13 @@ between them. Each run is one `quantcheck load`; figures are medians over the ru
 
 import argparse
 import json
-import os
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
+
+from chunk_server import ChunkServer
 
 TOKENS, TTFT_S, ITL_S = 64, 0.1, 0.02
 PER_STREAM = 3
@@ -54,28 +53,19 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = Path(__file__).with_name("chunk_server.c")
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", folder / "server", source], check=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = subprocess.Popen([folder / "server", str(port)], stdout=subprocess.PIPE, text=True)
-        try:
-            time.sleep(0.2)
+        with ChunkServer(folder) as server:
             print(f"{chosen.runs} runs a level: median (lowest to highest)")
             print("| streams | " + " | ".join(name for _, name, _ in COLUMNS) + " |")
             print("|---|" + "---|" * len(COLUMNS), flush=True)
             for streams in chosen.levels:
-                runs = [one_run(port, streams, folder) for _ in range(chosen.runs)]
+                runs = [one_run(server.port, streams, folder) for _ in range(chosen.runs)]
                 cells = []
                 for key, _, digits in COLUMNS:
                     values = [run[key] for run in runs]
                     low, high = f"{min(values):,.{digits}f}", f"{max(values):,.{digits}f}"
                     cells.append(f"{median(values):,.{digits}f} ({low} to {high})")
                 print(f"| {streams:,} | " + " | ".join(cells) + " |", flush=True)
-        finally:
-            server.terminate()
-            print("server:", (server.communicate(timeout=10)[0] or "").strip())
+        print("server:", server.said)
 
 
 if __name__ == "__main__":
