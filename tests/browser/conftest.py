@@ -54,6 +54,13 @@ class Opened:
         return [url for url in self.requests if not url.startswith(("data:", self.address))]
 
 
+def serious(page: Any) -> list[tuple[str, str]]:
+    """What axe-core, which is in the page, finds: the rule and an element. It need not tell of what passes."""
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")
+    return [(v["id"], v["nodes"][0]["html"][:120]) for v in found["violations"]
+            if v["impact"] in ("serious", "critical")]
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """Not of the session: as long as it is open an event loop runs in this thread, and nobody can start another."""

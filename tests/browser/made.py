@@ -1,5 +1,6 @@
 """A made-up run with what the stored ones lack: an SLO, an open loop that saturates, failures, outputs side by side."""
 
+from functools import cache
 from itertools import takewhile
 from typing import Any
 
@@ -29,6 +30,7 @@ def _open_loop(variant: str, block: int) -> FakeCell:
     return cell
 
 
+@cache
 def made() -> Summary:
     names = [*synthetic.TRUTH, synthetic.AGAIN]
     cells = synthetic.cells(blocks=4)
@@ -37,6 +39,13 @@ def made() -> Summary:
     quality = {"suites": [*synthetic.TASKS, *synthetic.CORPORA], "continuations": {}}
     experiment = synthetic.experiment(load=LOAD, quality=quality, blocks=4, policy={"price": {"gpu_hour_usd": 2.0}})
     return build_summary(experiment, cells, synthetic.artifacts(), synthetic.ENVIRONMENT, [])
+
+
+def crowded(summary: Summary, times: int) -> Summary:
+    """The same run with every workload `times` times, so that its charts are drawn only while they are near."""
+    loads, speed = ([row.model_copy(update={"load": f"{at}-{row.load}"}) for at in range(times) for row in rows]
+                    for rows in (summary.loads, summary.speed))
+    return summary.model_copy(update={"loads": loads, "speed": speed, "degradation": []})
 
 
 def changed(variant: str, rank: int, baseline: str, text: str, prompt: str = "Count.") -> ChangedRow:

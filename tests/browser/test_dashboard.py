@@ -12,6 +12,7 @@ import pytest
 from quantcheck.report.compare import compare_runs
 from quantcheck.report.stored import read_run
 from quantcheck.store import CellKey, Store
+from tests.browser.conftest import serious
 from tests.conftest import command, left_running
 
 EXPERIMENT = """\
@@ -75,12 +76,6 @@ class Looked:
         assert self.complaints == []
         assert [url for url in self.requests if not url.startswith((self.address, "data:"))] == []
         self.context.close()
-
-
-def serious(page: Any) -> list[tuple[str, str]]:
-    found = page.evaluate("axe.run()")
-    return [(v["id"], v["nodes"][0]["html"][:120]) for v in found["violations"]
-            if v["impact"] in ("serious", "critical")]
 
 
 @pytest.mark.slow

@@ -18,6 +18,11 @@ def known(*figures: Figure | None) -> bool:
     return all(figure is not None and figure.value is not None for figure in figures)
 
 
+def bare(figure: Figure | None) -> bool:
+    """A value that has no interval."""
+    return figure is not None and figure.value is not None and figure.low is None
+
+
 def broken(row: LoadRow) -> bool:
     return row.failed > 0 or row.saturated > 0
 
@@ -55,7 +60,7 @@ def beaten(summary: Summary) -> int:
     places: dict[str, list[tuple[Figure, Figure]]] = {}
     for row in summary.loads:
         x, y = speed("tpot", row), speed("output_throughput", row)
-        if x is not None and y is not None and known(x, y) and not broken(row):
+        if x is not None and y is not None and known(x, y) and y.low is not None and not broken(row):
             places.setdefault(row.load.rpartition("@")[0], []).append((inverse(x), y))
     return sum(any(all((b.value or 0) >= (a.value or 0) for a, b in zip(p, q, strict=True))
                    and any(beats(b, a) for a, b in zip(p, q, strict=True)) for q in own)
@@ -77,9 +82,10 @@ def views(summary: Summary) -> Iterator[tuple[str, dict[str, int]]]:
     """How often each view must draw each mark."""
     speed = Speed(summary)
     drawn = [row for row in summary.loads if known(speed("tpot", row), speed("output_throughput", row))]
-    lines = [row for key in speed.keys for row in summary.loads if known(speed(key, row))]
-    lines += [row for ratio in summary.degradation for row in summary.loads
-              if known(ratio.ratio) and (row.load, row.variant) == (ratio.load, ratio.variant)]
+    figures = [(speed(key, row), row) for key in speed.keys for row in summary.loads]
+    figures += [(ratio.ratio, row) for ratio in summary.degradation for row in summary.loads
+                if (row.load, row.variant) == (ratio.load, ratio.variant)]
+    lines = [(figure, row) for figure, row in figures if figure is not None and known(figure)]
     others = [row for row in summary.corpora if row.variant != summary.experiment.baseline]
     frontier = [row for row in summary.frontiers if row.frontier == "quality against size"]
     judged = any(row.on is not None for row in frontier)
@@ -91,11 +97,13 @@ def views(summary: Summary) -> Iterator[tuple[str, dict[str, int]]]:
     predicted = [figure for row in summary.predicted_memory for figure in (row.weights_bytes, row.kv_cache_bytes)]
     phases = [phase for row in summary.roofline for phase in ((row.mbu, row.mfu), (row.prefill_mbu, row.prefill_mfu))]
     yield "verdict", {"table.wide tbody tr": len(summary.variants), ".decision": len(summary.decisions),
-                      ".warning": len(summary.warnings)}
+                      ".warning": sum(row.key != "unfinished" for row in summary.warnings)}
     yield "size", {".mark": len(sizes), ".mark.hollow": sum(row.on is False for row in sizes)}
+    halves = [row for row in drawn if bare(speed("output_throughput", row)) and not broken(row)]
     yield "throughput", {".mark": sum(not broken(row) for row in drawn), ".cross": sum(map(broken, drawn)),
-                         ".mark.hollow": beaten(summary)}
-    yield "latency", {".mark": sum(not broken(row) for row in lines), ".cross": sum(map(broken, lines))}
+                         ".mark.hollow": beaten(summary), ".mark.half": len(halves)}
+    yield "latency", {".mark": sum(not broken(row) for _, row in lines), ".cross": sum(broken(row) for _, row in lines),
+                      ".mark.half": sum(bare(figure) and not broken(row) for figure, row in lines)}
     yield "memory", {".part": sum(map(known, parts)), ".predicted": sum(map(known, predicted))}
     yield "cost?price=2&ttft=0&tpot=0&e2e=0", {".part": cost_bars(summary)}
     yield "tasks", {".mark": sum(known(row.delta) for row in summary.quality) + sum(known(row.ratio) for row in others),
@@ -131,6 +139,24 @@ def test_the_slo_is_a_rule_and_its_first_miss_a_ring(open_run: Open, stored: Rea
     assert misses > 0
     assert opened.count(".ring") == misses
     assert opened.count("svg .rule") + opened.count("svg .beyond") == 4  # two metrics, two ladders
+
+
+def test_a_value_without_an_interval_is_not_drawn_as_beaten(open_run: Open, stored: Read) -> None:
+    """As of one block: no other may push it out, and it pushes out none."""
+    summary = stored("reference")
+    alone = {"low": None, "high": None, "reason": "1 block: an interval needs at least 2"}
+    worst = "Q2_K"
+    speed = [row.model_copy(update={"value": row.value.model_copy(update=alone)}) if row.variant == worst else row
+             for row in summary.speed]
+    opened = open_run(summary.model_copy(update={"speed": speed}))
+    opened.show("throughput")
+    mine = f'.mark[data-variant="{worst}"]'
+    loads = sum(row.variant == worst for row in summary.loads)
+    assert (opened.count(mine), opened.count(f"{mine}.half"), opened.count(f"{mine}.hollow")) == (loads, loads, 0)
+    assert opened.count(".mark.hollow") == beaten(opened.summary) > 0
+    assert "value without an interval" in opened.page.locator("main").inner_text()
+    opened.page.locator(mine).first.click(force=True)
+    assert "1 block: an interval needs at least 2" in opened.page.locator(".picked").inner_text()
 
 
 def test_every_mark_says_its_n_and_interval(open_run: Open, stored: Read) -> None:

@@ -1,7 +1,7 @@
 import { scaleLinear, scaleLog, scalePoint } from "d3-scale";
 import { area, line } from "d3-shape";
 import { memo } from "react";
-import { type Format, figureText } from "@/data/format";
+import { type Format, figureText, hasInterval } from "@/data/format";
 import { type Figure, type Load, type Run, loadText, requestsText } from "@/data/run";
 import { Chart, Rule, XAxis, YAxis } from "./frame";
 import { Whisker, axisBegin, axisEnd } from "./Whisker";
@@ -82,7 +82,7 @@ export const LoadLines = memo(function LoadLines({ run, series, axis, unit, titl
                         <Whisker figure={p.value} scale={y} range={[bottom, top - 8]} at={px(p)} colour={mine.colour} upright />
                         {p === missed ? <circle className="ring" cx={px(p)} cy={py} r={9} fill="none" stroke="var(--bad)" strokeWidth={1.6} /> : null}
                         {p.broken ? <Cross look={mine} x={px(p)} y={py} title={what} point={p.key} />
-                          : <Mark look={mine} name={variant} x={px(p)} y={py} title={what} point={p.key} />}
+                          : <Mark look={mine} name={variant} x={px(p)} y={py} title={what} half={!hasInterval(p.value)} point={p.key} />}
                       </g>
                     );
                   })}

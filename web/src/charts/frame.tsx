@@ -1,6 +1,5 @@
-import { type ReactNode, createContext, useContext, useEffect, useRef, useState } from "react";
-
-export type Margin = { top: number; right: number; bottom: number; left: number };
+import { type ReactNode, createContext, memo, useContext, useEffect, useRef, useState } from "react";
+import { Halves } from "./marks";
 
 /** Whether a chart is drawn only while it is near: in a run with so many points that all at once would take long. */
 export const Lazy = createContext(false);
@@ -18,6 +17,11 @@ function enqueue(show: () => void) {
   if (waiting.push(show) === 1) requestAnimationFrame(draw);
 }
 
+/** What a chart shows. While it is far away it stays as it was drawn last: nobody sees it, and to draw it takes time. */
+const Drawing = memo(function Drawing({ width, children }: { width: number; live: boolean; children: (width: number) => ReactNode }) {
+  return children(width);
+}, (_, next) => !next.live);
+
 /** A chart as wide as its place. `children` draws it for a width; narrower paper scales it down. */
 export function Chart({ title, height, children, most = 1200 }: {
   title: string; height: number; children: (width: number) => ReactNode; most?: number;
@@ -25,7 +29,8 @@ export function Chart({ title, height, children, most = 1200 }: {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const lazy = useContext(Lazy);
-  const [near, setNear] = useState(false);
+  // null: it was never near.
+  const [near, setNear] = useState<boolean | null>(null);
   useEffect(() => {
     if (!place.current) return;
     const watch = new ResizeObserver(([entry]) => setWidth(Math.min(most, Math.floor(entry!.contentRect.width))));
@@ -37,17 +42,18 @@ export function Chart({ title, height, children, most = 1200 }: {
     let shown = true;
     const watch = new IntersectionObserver(([entry]) => {
       if (entry!.isIntersecting) enqueue(() => { if (shown) setNear(true); });
-      else setNear(false);
+      else setNear((was) => was === null ? null : false);
     }, { rootMargin: NEAR });
     watch.observe(place.current);
     return () => { shown = false; watch.disconnect(); };
   }, [lazy]);
   const drawn = width || 640;
-  const ready = lazy ? near && width > 0 : true;
+  const ready = lazy ? near !== null && width > 0 : true;
   return (
-    <div className="chart" ref={place}>
+    <div className={lazy ? "chart lazy" : "chart"} style={lazy ? { containIntrinsicHeight: height } : undefined} ref={place}>
       <svg viewBox={`0 0 ${drawn} ${height}`} width={drawn} height={height} role="img" aria-label={title}>
-        {ready ? children(drawn) : null}
+        <Halves />
+        {ready ? <Drawing width={drawn} live={!lazy || near === true}>{children}</Drawing> : null}
       </svg>
     </div>
   );
@@ -89,11 +95,7 @@ export function YAxis({ scale, ticks, format, x, right, label }: {
   );
 }
 
-/** A line with a name: an SLO, a margin, a device's memory. */
-export function Rule({ at, from, to, text, vertical, anchor = "end" }: {
-  at: number; from: number; to: number; text: string; vertical?: boolean; anchor?: "start" | "middle" | "end";
-}) {
-  return vertical
-    ? <g className="rule"><line x1={at} x2={at} y1={from} y2={to} /><text x={at} y={from - 4} textAnchor={anchor}>{text}</text></g>
-    : <g className="rule"><line x1={from} x2={to} y1={at} y2={at} /><text x={from + 4} y={at - 4}>{text}</text></g>;
+/** A line with a name: an SLO. */
+export function Rule({ at, from, to, text }: { at: number; from: number; to: number; text: string }) {
+  return <g className="rule"><line x1={from} x2={to} y1={at} y2={at} /><text x={from + 4} y={at - 4}>{text}</text></g>;
 }

@@ -31,17 +31,28 @@ export function looks(run: Run): Map<string, Look> {
 
 const pick = (point: string | undefined) => point === undefined ? undefined : () => setState("point", point);
 
-/** `point`: the key under which the view tells more of it, once it is picked. */
-export function Mark({ look, x, y, title, hollow, name, point }: {
-  look: Look; x: number; y: number; title: string; hollow?: boolean; name: string; point?: string;
+/** `point`: the key under which the view tells more of it, once it is picked. `hollow`: it is dominated; `half`: it has no
+ * interval, so nothing can be said of it beyond its value. */
+export function Mark({ look, x, y, title, hollow, half, name, point }: {
+  look: Look; x: number; y: number; title: string; hollow?: boolean; half?: boolean; name: string; point?: string;
 }) {
+  const place = `translate(${x},${y})`;
   return (
-    <path className={hollow ? "mark hollow" : "mark"} data-variant={name} data-point={point} onClick={pick(point)} d={look.path} transform={`translate(${x},${y})`} stroke={look.colour}
-      strokeWidth={1.8} fill={hollow ? "var(--paper)" : look.colour}>
-      <title>{title}</title>
-    </path>
+    <>
+      <path className={half ? "mark half" : hollow ? "mark hollow" : "mark"} data-variant={name} data-point={point} onClick={pick(point)} d={look.path} transform={place}
+        stroke={look.colour} strokeWidth={1.8} fill={half || hollow ? "var(--paper)" : look.colour}>
+        <title>{title}</title>
+      </path>
+      {half ? <path className="filling" d={look.path} transform={place} clipPath="url(#left)" fill={look.colour} /> : null}
+    </>
   );
 }
+
+/** The left half of a mark; every chart holds it. */
+export const Halves = () => <defs><clipPath id="left"><rect x={-8} y={-8} width={8} height={16} /></clipPath></defs>;
+
+/** What the half filled marks of a chart mean. */
+export const HALF = "A half filled mark is a value without an interval; picked, it says why.";
 
 /** What failed or saturated: a cross, in the variant's colour. */
 export function Cross({ look, x, y, title, point }: { look: Look; x: number; y: number; title: string; point?: string }) {

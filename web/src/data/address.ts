@@ -2,10 +2,29 @@
 
 import { useCallback, useSyncExternalStore } from "react";
 
+const told = new Set<() => void>();
+
 const subscribe = (changed: () => void) => {
+  told.add(changed);
   window.addEventListener("hashchange", changed);
-  return () => window.removeEventListener("hashchange", changed);
+  return () => {
+    told.delete(changed);
+    window.removeEventListener("hashchange", changed);
+  };
 };
+
+/** To another state, with a way back. To write `location.hash` would do, but its event comes a frame or two later. */
+function move(view: string, query: URLSearchParams) {
+  const text = query.toString();
+  const next = `#${view}${text ? `?${text}` : ""}`;
+  if (next === window.location.hash) return;
+  try {
+    window.history.pushState(null, "", next);
+  } catch {
+    window.location.hash = next;  // a browser that lets no file change its address so
+  }
+  told.forEach((changed) => changed());
+}
 const hash = () => window.location.hash;
 const none = () => "";
 
@@ -18,8 +37,7 @@ export function setState(key: string, value: string | null) {
   const [current, query] = split(window.location.hash);
   if (value === null || value === "") query.delete(key);
   else query.set(key, value);
-  const text = query.toString();
-  window.location.hash = current + (text ? `?${text}` : "");
+  move(current, query);
 }
 
 export function useAddress() {
@@ -28,8 +46,7 @@ export function useAddress() {
   const go = useCallback((next: string) => {
     const query = split(window.location.hash)[1];
     query.delete("point");  // a point belongs to its view
-    const text = query.toString();
-    window.location.hash = next + (text ? `?${text}` : "");
+    move(next, query);
   }, []);
   return { view, get: (key: string) => state.get(key), set: setState, go };
 }

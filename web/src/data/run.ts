@@ -23,6 +23,14 @@ export function parseRun(text: string): Run | null {
 
 /** `chat@c8`: 8 streams; `chat@r2.5`: 2.5 requests a second; `production@trace`: its own times. */
 export function parseLoad(name: string): Load {
+  let load = LOADS.get(name);
+  if (!load) LOADS.set(name, load = parsed(name));
+  return load;
+}
+
+const LOADS = new Map<string, Load>();
+
+function parsed(name: string): Load {
   const cut = name.lastIndexOf("@");
   const found = /^([cr])([\d.e+-]+)$/.exec(name.slice(cut + 1));
   const workload = cut < 0 ? name : name.slice(0, cut);
@@ -38,9 +46,9 @@ export const loadText = (load: Load): string =>
 export function ladders(names: string[]): { title: string; unit: string; loads: Load[] }[] {
   const groups = new Map<string, Load[]>();
   for (const load of new Set(names)) {
-    const parsed = parseLoad(load);
-    const key = `${parsed.workload}@${parsed.kind}`;
-    groups.set(key, [...(groups.get(key) ?? []), parsed]);
+    const own = parseLoad(load);
+    const key = `${own.workload}@${own.kind}`;
+    groups.set(key, [...(groups.get(key) ?? []), own]);
   }
   return [...groups.values()].map((loads) => ({
     title: loads[0]!.workload,

@@ -1,7 +1,7 @@
 import { useAddress } from "@/data/address";
 import { asCount, asFineRatio, asMetric, asPoints, asRatio, metric } from "@/data/format";
 import { Choice } from "@/parts/Choice";
-import { Fig, Word } from "@/parts/figures";
+import { Fig, Word, needs } from "@/parts/figures";
 import { Absent, Table } from "@/parts/Table";
 import { useRuns } from "./Live";
 import type { Comparison, SpeedRow, VariantComparison } from "./comparison";
@@ -10,7 +10,6 @@ import { useAnswer } from "./told";
 type Named<T> = T & { name: string };
 
 const nameOf = (one: VariantComparison) => (one.a === one.b ? one.b : `${one.b} / ${one.a}`);
-const more = (count: number | null | undefined, unit: string) => count ? `~${asCount(count)} more ${unit}` : null;
 /** Subject by subject, each with all variants. */
 function rowsOf<T>(found: Comparison, rows: (one: VariantComparison) => T[], subject: (row: T) => string): Named<T>[] {
   const all = found.variants.flatMap((one) => rows(one).map((row) => ({ ...row, name: nameOf(one) })));
@@ -86,11 +85,11 @@ function Found({ found }: { found: Comparison }) {
         { title: "variant", cell: nameOf },
         { title: "accuracy", number: true, hint: "change, percentage points", cell: (v) => <Fig figure={v.quality.delta} format={asPoints} /> },
         { title: "lost / gained", number: true, cell: (v) => v.quality.n ? `${asCount(v.quality.lost)} / ${asCount(v.quality.gained)}` : null },
-        { title: "quality", cell: (v) => <Word word={v.quality.word} reason={v.quality.reason} more={more(v.quality.more_items, "items")} /> },
+        { title: "quality", cell: (v) => <Word word={v.quality.word} reason={v.quality.reason} more={needs(v.quality.more_items, "item")} /> },
         { title: "throughput", number: true, hint: "B / A, geometric mean over the loads that both have", cell: (v) => v.speed && <Fig figure={v.speed.ratio} format={asRatio} /> },
         { title: "moved", number: true, hint: "B / A of the common baseline", cell: (v) => v.speed && <Fig figure={v.speed.moved} format={asRatio} /> },
         { title: "without it", number: true, hint: "the ratio adjusted for what moved", cell: (v) => v.speed && <Fig figure={v.speed.adjusted} format={asRatio} /> },
-        { title: "speed", cell: (v) => v.speed ? <Word word={v.speed.word} reason={v.speed.reason} more={more(v.speed.more_blocks, "blocks")} />
+        { title: "speed", cell: (v) => v.speed ? <Word word={v.speed.word} reason={v.speed.reason} more={needs(v.speed.more_blocks, "block")} />
           : <Word word={null} reason="no load is common to both" /> },
         { title: "file", cell: (v) => (v.same_file ? "the same" : "another") },
       ]} />
@@ -101,14 +100,14 @@ function Found({ found }: { found: Comparison }) {
           { title: "B", number: true, cell: (q) => <Fig figure={q.accuracy} format={asMetric("accuracy")} /> },
           { title: "change", number: true, cell: (q) => <Fig figure={q.delta} format={asPoints} /> },
           { title: "lost / gained", number: true, cell: (q) => q.delta.value == null ? null : `${asCount(q.lost)} / ${asCount(q.gained)}` },
-          { title: "verdict", cell: (q) => <Word word={q.word} reason={q.reason} more={more(q.more_items, "items")} /> },
+          { title: "verdict", cell: (q) => <Word word={q.word} reason={q.reason} more={needs(q.more_items, "item")} /> },
         ]} /></> : null}
       {corpora.length ? <><h3>Perplexity</h3>
         <Table caption="On the same tokens" rows={corpora} columns={[
           { title: "corpus", cell: (c) => c.corpus }, { title: "variant", cell: (c) => c.name },
           { title: "B", number: true, cell: (c) => <Fig figure={c.perplexity} format={asMetric("perplexity")} /> },
           { title: "ratio", number: true, cell: (c) => <Fig figure={c.ratio} format={asFineRatio} /> },
-          { title: "verdict", cell: (c) => <Word word={c.word} reason={c.reason} more={more(c.more_units, `${c.unit ?? "document"}s`)} /> },
+          { title: "verdict", cell: (c) => <Word word={c.word} reason={c.reason} more={needs(c.more_units, c.unit ?? "document")} /> },
         ]} /></> : null}
       {key ? <><h3>Speed, load by load</h3>
         <div className="controls">
@@ -126,5 +125,5 @@ const speed = (key: string) => [
   { title: "ratio", number: true, cell: (r: Named<SpeedRow>) => <Fig figure={r.ratio} format={asRatio} /> },
   { title: "moved", number: true, cell: (r: Named<SpeedRow>) => <Fig figure={r.moved} format={asRatio} /> },
   { title: "blocks", number: true, cell: (r: Named<SpeedRow>) => r.blocks.join(" / ") },
-  { title: "verdict", cell: (r: Named<SpeedRow>) => <Word word={r.word} reason={r.reason} more={more(r.more_blocks, "blocks")} /> },
+  { title: "verdict", cell: (r: Named<SpeedRow>) => <Word word={r.word} reason={r.reason} more={needs(r.more_blocks, "block")} /> },
 ];

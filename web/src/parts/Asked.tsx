@@ -1,12 +1,10 @@
 import { Fragment } from "react";
-import { type Format, asCount, asFineRatio, asPoints, asRatio } from "@/data/format";
+import { type Format, asCount, asFineRatio, asPoints, asRatio, asShare } from "@/data/format";
 import type { Run } from "@/data/run";
 import { Fig, Word } from "@/parts/figures";
 import { Table } from "@/parts/Table";
 
 type Row = Run["asked"][number];
-
-const asShare: Format = (value) => `${(100 * value).toFixed(0)}%`;
 
 const FORMATS: Record<Row["kind"], Format> = {
   size: asRatio, "all tasks": asPoints, task: asPoints, perplexity: asFineRatio, continuations: asShare, speed: asRatio,

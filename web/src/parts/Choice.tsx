@@ -4,10 +4,13 @@ export function Choice({ label, choices, now, choose }: {
 }) {
   if (choices.length < 2) return null;
   return (
-    <div className="choice" role="group" aria-label={label}>
-      {choices.map(([key, title]) => (
-        <button key={key} type="button" aria-pressed={key === now} onClick={() => choose(key)}>{title}</button>
-      ))}
+    <div className="labelled">
+      <span className="label" aria-hidden="true">{label}</span>
+      <div className="choice" role="group" aria-label={label}>
+        {choices.map(([key, title]) => (
+          <button key={key} type="button" aria-pressed={key === now} onClick={() => choose(key)}>{title}</button>
+        ))}
+      </div>
     </div>
   );
 }

@@ -1,5 +1,5 @@
 import { useAddress } from "@/data/address";
-import { asCount, asMetric, asPoints, asRatio, grouped } from "@/data/format";
+import { asCount, asMetric, asRatio, asShare, grouped } from "@/data/format";
 import type { Run } from "@/data/run";
 import { Choice } from "./Choice";
 import { Fig } from "./figures";
@@ -7,7 +7,7 @@ import { Outputs } from "./Outputs";
 import { Absent, Behind, Table } from "./Table";
 
 const nats = asMetric("kl_divergence");
-const share = (value: number | null | undefined) => value == null ? "n/a" : `${grouped(value * 100, 1)}%`;
+const share = (value: number | null | undefined) => value == null ? "n/a" : asShare(value);
 const chance = (value: number | null) => value === null ? "n/a" : value >= 0.001 ? grouped(value, 3) : value.toExponential(1);
 const visible = (text: string) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
 
@@ -79,11 +79,11 @@ export function SideBySide({ run }: { run: Run }) {
           <p className="note">Greedy continuations of the same prompts, token by token. A change is not a loss: another wording may be as good.</p>
           <Table caption={`Continuations against ${run.experiment.baseline}`} rows={run.continuations} columns={[
             { title: "variant", cell: (c) => c.variant }, { title: "prompts", number: true, cell: (c) => asCount(c.prompts) },
-            { title: "the same to the end", number: true, cell: (c) => <Fig figure={c.agreement} format={(x, unit) => grouped(x * 100, 1) + (unit === false ? "" : "%")} /> },
-            { title: "noise floor", hint: "the baseline against itself", number: true, cell: (c) => <Fig figure={c.noise ?? {}} format={(x, unit) => grouped(x * 100, 1) + (unit === false ? "" : "%")} /> },
-            { title: "first other token", hint: "median, where there is one", number: true, cell: (c) => <Fig figure={c.first_divergence} format={(x) => grouped(x + 1, 0)} /> },
-            { title: "same before it", number: true, cell: (c) => <Fig figure={c.same_share} format={(x, unit) => asPoints(x, false).replace("+", "") + (unit === false ? "" : "%")} /> },
-            { title: "length", number: true, cell: (c) => <Fig figure={c.length_ratio} format={asRatio} /> },
+            { title: "the same to the end", hint: "share of the prompts", number: true, cell: (c) => <Fig figure={c.agreement} format={asShare} /> },
+            { title: "noise floor", hint: "the baseline against itself", number: true, cell: (c) => <Fig figure={c.noise ?? {}} format={asShare} /> },
+            { title: "first other token", hint: "median over the prompts that changed, counted from 1", number: true, cell: (c) => <Fig figure={c.first_divergence} format={(x) => grouped(x + 1, Number.isInteger(x) ? 0 : 1)} /> },
+            { title: "same before it", hint: "mean share of a continuation", number: true, cell: (c) => <Fig figure={c.same_share} format={asShare} /> },
+            { title: "length", hint: "tokens written, variant / baseline", number: true, cell: (c) => <Fig figure={c.length_ratio} format={asRatio} /> },
           ]} />
           {names.length ? (
             <>

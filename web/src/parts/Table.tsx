@@ -1,9 +1,10 @@
 import { type ReactNode, useState } from "react";
+import { asCount } from "@/data/format";
 
 export type Column<Row> = { title: string; hint?: string; number?: boolean; cell: (row: Row) => ReactNode };
 
-/** Rows that are shown at once: a table of thousands would hold up the page. */
-const SHOWN = 50;
+/** Rows that are shown at first, and with each wish for more: a table of thousands would hold up the page. */
+const [SHOWN, MORE] = [25, 50];
 
 /** A table with a caption; it scrolls sideways by itself where the page is narrow. The first column heads its row. */
 export function Table<Row>({ caption, columns, rows, className, first = SHOWN }: {
@@ -30,8 +31,8 @@ export function Table<Row>({ caption, columns, rows, className, first = SHOWN }:
         </table>
       </div>
       {rows.length > shown ? (
-        <button type="button" className="more" onClick={() => show(shown + SHOWN)}>
-          {shown.toLocaleString("en-US")} of {rows.length.toLocaleString("en-US")} rows; show {Math.min(SHOWN, rows.length - shown)} more
+        <button type="button" className="more" onClick={() => show(shown + MORE)}>
+          {asCount(shown)} of {asCount(rows.length)} rows; show {Math.min(MORE, rows.length - shown)} more
         </button>
       ) : null}
     </>

@@ -1,10 +1,10 @@
 import { type ScaleLinear, scaleLinear } from "d3-scale";
-import { memo, useMemo, useState } from "react";
+import { memo, useDeferredValue, useMemo, useState } from "react";
 import { Chart, XAxis } from "@/charts/frame";
 import { CUT, Whisker, axisEnd, isCut } from "@/charts/Whisker";
 import { Legend, looks } from "@/charts/marks";
 import { setState, useAddress, useHidden } from "@/data/address";
-import { type Format, asMetric, figureText, grouped, metric } from "@/data/format";
+import { type Format, asMetric, decimals, figureText, grouped, metric } from "@/data/format";
 import { type Figure, type Run, percentileAt, sloOf, whyMissing } from "@/data/run";
 import { type Held, type Limits, type Price, limitsText, mixed, ownSlo, whatIf } from "@/data/whatIf";
 import { Choice } from "@/parts/Choice";
@@ -12,7 +12,7 @@ import { Fig } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
-const asUsd: Format = (value, unit = true) => (unit ? "$" : "") + grouped(value, value < 0.1 ? 4 : value < 10 ? 3 : 2);
+const asUsd: Format = (value, unit = true, of) => (unit ? "$" : "") + grouped(value, decimals(value, of, value < 0.1 ? 4 : value < 10 ? 3 : 2));
 const PERCENTILES = ["p50", "p90", "p95", "p99"];
 const LIMITS = ["ttft", "tpot", "e2e"] as const;
 // `itl_ms` binds every request's mean time per token.
@@ -59,24 +59,29 @@ export function Cost({ run }: { run: Run }) {
   const known = useMemo(() => supported(run), [run]);
   const standard = Object.keys(slo).length ? `p${+((slo.share ?? 0.95) * 100).toFixed(2)}` : known;
   const percentile = [...PERCENTILES, standard].find((p) => p === get("at")) ?? standard;
-  const changed = LIMITS.some((key) => get(key) !== null) || percentile !== standard;
-  const key = limitMs.join();
-  const held = useMemo(() => {
-    if (price === null) return [];
-    const limits: Limits = {};
-    LIMITS.forEach((name, i) => { if (limitMs[i]) limits[name] = limitMs[i]! / metric(name).scale; });
-    const rows = whatIf(run, limits, percentile, price);
-    return changed ? rows : ownSlo(run, rows, price);
-  }, [run, key, percentile, price, changed]);
-  const workloads = useMemo(() => [...new Set(held.map((h) => h.workload))], [held]);
+  const moved = LIMITS.some((key) => get(key) !== null) || percentile !== standard;
   const asMix = get("mix");
-  const shares = sharesOf(asMix, workloads);
   const names = [...hidden].join("\n");
-  const shown = useMemo(() => held.filter((h) => !names.split("\n").includes(h.variant)), [held, names]);
-  const mix = useMemo(() => workloads.length > 1 ? mixed(shown, sharesOf(asMix, workloads)) : [], [shown, asMix, workloads]);
+  const key = limitMs.map((most) => most ?? 0).join();
+  // The controls answer at once; what is computed from them follows as soon as it is there.
+  const drawn = useDeferredValue(useMemo(() => ({ key, percentile, price, changed: moved, asMix, names }), [key, percentile, price, moved, asMix, names]));
+  const { changed } = drawn;
+  const limits = useMemo(() => {
+    const most = drawn.key.split(",").map(Number);
+    return Object.fromEntries(LIMITS.flatMap((name, i) => most[i] ? [[name, most[i] / metric(name).scale]] : [])) as Limits;
+  }, [drawn.key]);
+  const held = useMemo(() => {
+    if (drawn.price === null) return [];
+    const rows = whatIf(run, limits, drawn.percentile, drawn.price);
+    return drawn.changed ? rows : ownSlo(run, rows, drawn.price);
+  }, [run, limits, drawn.percentile, drawn.price, drawn.changed]);
+  const workloads = useMemo(() => [...new Set(held.map((h) => h.workload))], [held]);
+  const shares = sharesOf(asMix, workloads);
+  const shown = useMemo(() => held.filter((h) => !drawn.names.split("\n").includes(h.variant)), [held, drawn.names]);
+  const mix = useMemo(() => workloads.length > 1 ? mixed(shown, sharesOf(drawn.asMix, workloads)) : [], [shown, drawn.asMix, workloads]);
   if (!run.loads.length) return <Absent>Cost: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
-  const asked = LIMITS.filter((_, i) => limitMs[i]);
-  const limitsInWords = limitsText(Object.fromEntries(asked.map((name) => [name, ms(name)! / metric(name).scale])));
+  const asked = Object.keys(limits);
+  const limitsInWords = limitsText(limits);
   const tell = among(shown, (h) => `${h.variant} ${h.workload}`, (h) => ({ text: textOf(h), cells: h.cells }));
   return (
     <>
@@ -103,15 +108,16 @@ export function Cost({ run }: { run: Run }) {
         </div>
       ) : null}
       <p className="note">
-        {policy === null ? "The policy of this run names no price. " : `The policy assumes ${asUsd(policy)}. `}
+        {policy === null ? "The policy of this run names no price. " : `The policy assumes $${grouped(policy, 2)} an hour. `}
         What you set here changes only what this view computes from the measured figures; the verdicts keep the policy&apos;s.
         {asked.length
-          ? ` Solid: the highest measured load at which ${limitsInWords} holds at ${percentile}, with its 95% interval. Hatched: interpolated between two measured loads${changed || !run.capacity.length ? "; it has no interval" : ""}.`
+          ? ` Solid: the highest measured load at which ${limitsInWords} holds at ${drawn.percentile}, with its 95% interval. Hatched: interpolated between two measured loads${changed || !run.capacity.length ? "; it has no interval" : ""}.`
           : " No SLO is set: solid bars are at the load with the highest throughput, so the least that a token can cost."}
         {isCut(shown.flatMap((h) => [h.measured.usd, h.between?.usd ?? {}])) ? ` ${CUT}` : ""}
         {changed && asked.length ? " Each percentile is held against its own limit; the verdict's SLO asks for one request to meet all of them." : ""}
+        {mix.length ? " The mix's interval adds up those of its workloads, so it is wide." : ""}
       </p>
-      {price === null ? <Absent>Cost: n/a (no price). Give one above.</Absent> : (
+      {drawn.price === null ? <Absent>Cost: n/a (no price). Give one above.</Absent> : (
         <>
           <Bars run={run} rows={shown} mix={mix} />
           <Picked tell={tell} />
@@ -162,6 +168,7 @@ const Bars = memo(function Bars({ run, rows, mix }: { run: Run; rows: Held[]; mi
         const wide = width > 620;
         const [left, right, bottom] = [Math.min(150, 20 + 7 * Math.max(...names.map((n) => n.length))), width - (wide ? (bars.some((b) => b.between) ? 270 : 190) : 56), height - 42];
         const x = scaleLinear([0, most], [left, right]);
+        const steps = Math.max(3, (right - left) / 110);
         let y = 0;
         return (
           <>
@@ -170,7 +177,7 @@ const Bars = memo(function Bars({ run, rows, mix }: { run: Run; rows: Held[]; mi
                 <rect width={6} height={6} fill="var(--paper)" /><rect width={2.5} height={6} fill={colour} />
               </pattern>
             ))}</defs>
-            <XAxis scale={x} ticks={x.ticks(Math.max(3, (right - left) / 110))} format={(v) => `$${+v.toPrecision(4)}`} y={bottom} top={4} from={left} to={right}
+            <XAxis scale={x} ticks={x.ticks(steps)} format={(v) => `$${v.toFixed(x.ticks(steps).some((t) => Math.abs(t * 100 - Math.round(t * 100)) > 1e-6) ? 3 : 2)}`} y={bottom} top={4} from={left} to={right}
               label={wide ? "USD per million output tokens (lower is better)" : "USD per million tokens, lower is better"} />
             {groups.map(([group, mine]) => {
               const head = y;
@@ -224,7 +231,7 @@ function BarRow({ bar, top, colour, hatch, x, most, width, wide }: {
         </>
       )}
       <text x={x(end) + 8} y={here ? middle : below} dy="0.32em">
-        {here ? asUsd(measured.value!) : ""}
+        {here ? asUsd(measured.value!, true, measured) : ""}
         {wide && here && bar.at ? <tspan dx={8} className="sum">{bar.at.split(/[,;]/)[0]}</tspan> : null}
         {between?.usd.value != null && (wide || !here) ? <tspan dx={here ? 8 : 0} className="sum">{wide ? `(${asUsd(between.usd.value)} interpolated)` : asUsd(between.usd.value)}</tspan> : null}
       </text>

@@ -1,11 +1,11 @@
 import { useDeferredValue, useMemo } from "react";
 import { type Axis, LoadLines, type Point, type Series, pointText } from "@/charts/LoadLines";
 import { CUT, isCut } from "@/charts/Whisker";
-import { Legend } from "@/charts/marks";
+import { HALF, Legend } from "@/charts/marks";
 import { useAddress, useHidden } from "@/data/address";
-import { asMetric, asRatio, asTick, metric } from "@/data/format";
+import { asMetric, asRatio, asTick, hasInterval, metric } from "@/data/format";
 import { type Run, type Slo, broken, found, ladders, loadText, parseLoad, percentileAt, sloOf, whyMissing } from "@/data/run";
-import { Fig, Word } from "@/parts/figures";
+import { Fig, Word, needsBlocks } from "@/parts/figures";
 import { Picked, Raw, type Told } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 import { Choice } from "@/parts/Choice";
@@ -76,8 +76,9 @@ export function Latency({ run }: { run: Run }) {
     const keys = [...(sloOf(run).itl_ms ? [...SHOWN.slice(0, 2), "tpot", "e2e"] : SHOWN), THROUGHPUT];
     return { metrics: keys.map((key) => [key, panelsOf(run, key, names)] as const), degradation: degradationPanels(run, names) };
   }, [run, drawn.shown]);
-  const [refused, crossed] = useMemo(() => [
-    run.loads.some((l) => l.percentiles.some((p) => p.percentile === "p95" && p.value.value == null)), run.loads.some(broken)], [run]);
+  const [refused, crossed, bare] = useMemo(() => [
+    run.loads.some((l) => l.percentiles.some((p) => p.percentile === "p95" && p.value.value == null)), run.loads.some(broken),
+    run.speed.some((s) => s.value.value != null && !hasInterval(s.value))], [run]);
   const cut = useMemo(() => [...sections.metrics.map(([, panels]) => panels), sections.degradation].flat().some(({ series }) =>
     isCut(series.flatMap((s) => s.points.map((p) => p.value)), series.flatMap((s) => s.points.map((p) => p.p95?.value)))), [sections]);
   if (!run.loads.length) return <Absent>Speed under load: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
@@ -95,9 +96,9 @@ export function Latency({ run }: { run: Run }) {
   return (
     <>
       <div className="controls">
-        <Legend run={run} hidden={hidden} toggle={toggle} />
         <Choice label="Scale" choices={[["linear", "linear"], ["log", "log"]]} now={log ? "log" : "linear"}
           choose={(key) => set("scale", key === "log" ? "log" : null)} />
+        <Legend run={run} hidden={hidden} toggle={toggle} />
       </div>
       <p className="note">
         Latencies: the line is p50, bars are its 95% interval over blocks, the band reaches up to p95. A cross marks a load with failed
@@ -105,7 +106,7 @@ export function Latency({ run }: { run: Run }) {
         {crossed ? "" : " This run has none."}
         {Object.keys(slo).length ? ` A ring marks the first load at which the SLO (dashed) is missed: there the p${+((slo.share ?? 0.95) * 100).toFixed(2)} is above it.`
           : " No SLO was asked for."}
-        {cut ? ` ${CUT}` : ""}
+        {bare ? ` ${HALF}` : ""}{cut ? ` ${CUT}` : ""}
         {refused ? " Where there is no band, the requests are too few for a p95: it is refused, not guessed." : ""}
       </p>
       <Picked tell={tell} />
@@ -162,7 +163,7 @@ function Figures({ run, metricKey }: { run: Run; metricKey: string }) {
         title: name, number: true, cell: (s: (typeof rows)[number]) => <Fig figure={percentileAt(run, metricKey, name, s.variant, s.load)} format={format} />,
       }))),
       { title: "ratio", number: true, cell: (s) => <Fig figure={s.ratio} format={asRatio} /> },
-      { title: "verdict", cell: (s) => s.ratio.reason === "is the baseline" ? null : <Word word={s.word} reason={s.reason} more={s.more_blocks ? `~${s.more_blocks} more blocks` : null} /> },
+      { title: "verdict", cell: (s) => s.ratio.reason === "is the baseline" ? null : <Word word={s.word} reason={s.reason} more={s.word === "inconclusive" ? needsBlocks(s) : null} /> },
       { title: "blocks", number: true, cell: (s) => s.blocks },
       { title: "requests", number: true, cell: (s) => load(s)?.requests ?? "n/a" },
       { title: "failed", number: true, cell: (s) => load(s)?.failed ?? "n/a" },

@@ -1,5 +1,5 @@
 import { scaleLinear } from "d3-scale";
-import { Chart, Rule, XAxis } from "@/charts/frame";
+import { Chart, XAxis } from "@/charts/frame";
 import { setState } from "@/data/address";
 import { type Format, asBytes, figureText, grouped, metric } from "@/data/format";
 import { type Figure, type Run, whyMissing } from "@/data/run";
@@ -146,7 +146,10 @@ function Bars({ rows, parts, devices }: { rows: Row[]; parts: Part[]; devices: n
             </defs>
             <XAxis scale={x} ticks={x.ticks(Math.max(3, width / 120))} format={(v) => `${+(v / scale).toPrecision(4)}`} y={bottom} top={top} from={left} to={right} label={unit} />
             {devices.map((gb) => (
-              <Rule key={gb} vertical at={x(gb * GIB)} from={top} to={bottom} text={width > 620 ? `${gb} GB` : `${gb}`} anchor="middle" />
+              <g key={gb} className="rule">
+                <text x={x(gb * GIB)} y={top - 4} textAnchor="middle">{width > 620 ? `${gb} GB` : gb}</text>
+                {rows.map((row, i) => <line key={row.variant} x1={x(gb * GIB)} x2={x(gb * GIB)} y1={top + i * pitch + 18} y2={top + i * pitch + 20 + bar + 9} />)}
+              </g>
             ))}
             {rows.map((row, i) => {
               const y = top + i * pitch;

@@ -1,7 +1,7 @@
 import { scaleLog } from "d3-scale";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
 import { Legend, Mark, looks } from "@/charts/marks";
-import { type Format, asRatio, figureText, grouped } from "@/data/format";
+import { type Format, asRatio, figureText, grouped, trimmed } from "@/data/format";
 import { type Figure, type Run, found, requestsText, whyMissing } from "@/data/run";
 import { useHidden } from "@/data/address";
 import { Fig, Missing } from "@/parts/figures";
@@ -47,7 +47,7 @@ export function Roofline({ run }: { run: Run }) {
       <Picked tell={tell} />
       {run.explanations.length ? <h3>Why each variant is as fast as it is</h3> : null}
       <ul className="sentences">
-        {run.explanations.map((e) => <li key={`${e.workload} ${e.variant}`}><b>{e.workload}</b> {e.sentence}</li>)}
+        {run.explanations.map((e) => <li key={`${e.workload} ${e.variant}`}><b>{e.workload}</b> {e.sentence}.</li>)}
       </ul>
       <Behind title="The figures: roofline">
         <Table caption="Shares of the ceilings that were measured on this machine" rows={run.roofline} columns={[
@@ -92,14 +92,18 @@ function Roof({ run, rows, phase }: { run: Run; rows: Row[]; phase: Phase }) {
         const [from, to] = x.domain() as [number, number];
         const start = Math.max(from, y.domain()[0]!);
         const angle = (Math.atan2(y(start) - y(1), x(1) - x(start)) * 180) / Math.PI;
-        const decades = (ticks: number[]) => ticks.filter((t) => /^(0\.0*)?[1]0*$/.test(String(+t.toPrecision(3))));
+        // 1, 10, 100; with few of them 2 and 5 between.
+        const decades = (ticks: number[]) => {
+          const of = (digits: string) => ticks.filter((t) => new RegExp(`^(0\\.0*)?[${digits}]0*$`).test(String(+t.toPrecision(3))));
+          return of("1").length > 2 ? of("1") : of("125");
+        };
         return (
           <>
             <XAxis scale={x} ticks={decades(x.ticks())} format={(v) => `${+v.toPrecision(3)}`} y={bottom} top={top} from={left} to={right} label="operations per byte, 1 = the device's balance" />
-            <YAxis scale={y} ticks={decades(y.ticks())} format={share} x={left} right={right} label="share of the arithmetic rate" />
+            <YAxis scale={y} ticks={decades(y.ticks())} format={(v) => trimmed(share(v))} x={left} right={right} label="share of the arithmetic rate" />
             <polyline className="roof" points={`${x(start)},${y(start)} ${x(1)},${y(1)} ${x(to)},${y(1)}`} />
             <text className="roof-name" x={x(to)} y={y(1) - 6} textAnchor="end">arithmetic</text>
-            <text className="roof-name" textAnchor="start" transform={`translate(${x(start) + 6},${y(start) - 8}) rotate(${-angle})`}>bandwidth</text>
+            <text className="roof-name" textAnchor="start" transform={`translate(${x(start)},${y(start)}) rotate(${-angle})`} dx={8} dy={-6}>bandwidth</text>
             {points.map((p) => (
               <Mark key={`${p.row.load} ${p.row.variant}`} look={look.get(p.row.variant)!} name={p.row.variant} x={x(p.x)} y={y(p.y)}
 title={textOf(run, phase, p.row)} point={keyOf(phase, p.row)} />

@@ -2,17 +2,20 @@ import { scaleLinear, scalePoint } from "d3-scale";
 import { useState } from "react";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
 import { setState } from "@/data/address";
-import { asMetric, asPoints, asRatio, figureText, metric } from "@/data/format";
+import { asBytes, asCount, asFineRatio, asMetric, asPoints, asRatio, figureText, metric } from "@/data/format";
 import type { Figure, Run } from "@/data/run";
 import { Fig, Missing } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
+import { Warnings } from "@/parts/Warnings";
 
 type Fact = [string, string];
 
-/** Nested settings as lines: `load.requests: 12`. */
+/** Nested settings as lines: `load.requests: 12`; bytes as MB or GB, fractions short. */
 function flat(value: unknown, path = ""): Fact[] {
   if (value === null || value === undefined) return [[path, "n/a (not set)"]];
+  if (typeof value === "number" && path.endsWith("_bytes")) return [[path.replace(/_bytes$/, ""), asBytes(value)]];
+  if (typeof value === "number") return [[path, String(Number.isInteger(value) ? value : +value.toPrecision(4))]];
   if (typeof value !== "object") return [[path, String(value)]];
   if (Array.isArray(value) && value.every((x) => typeof x !== "object")) return [[path, value.join(", ") || "none"]];
   return Object.entries(value).flatMap(([key, inner]) => flat(inner, path ? `${path}.${key}` : key));
@@ -51,10 +54,10 @@ function Drift({ blocks, margin }: { blocks: Block[]; margin: number | undefined
           <>
             <XAxis scale={(i) => x(blocks[i]!.block)!} ticks={blocks.map((_, i) => i).filter((i) => i % every === 0)} format={(i) => `${blocks[i]!.block + 1}`}
               y={bottom} top={top} from={left} to={right} label="block" />
-            <YAxis scale={y} ticks={y.ticks(5)} format={(v) => asPercent(v).replace(".0%", "%")} x={left} right={right} label="the baseline, later over earlier" />
+            <YAxis scale={y} ticks={y.ticks(5)} format={(v) => asPercent(v).replace(".0%", "%")} x={left} right={right} label={`the baseline, later over earlier${margin === undefined ? "" : `; dashed: the margin, ${asPercent(margin).replace(".0%", "%").replace("+", "\u00b1")}`}`} />
             <line className="zero" x1={left} x2={right} y1={y(0)} y2={y(0)} />
             {margin === undefined ? null : [margin, -margin].map((m) => (
-              <g className="rule" key={m}><line x1={left} x2={right} y1={y(m)} y2={y(m)} />{m > 0 ? <text x={right} y={y(m) - 4} textAnchor="end">margin {asPercent(m).replace(".0%", "%")}</text> : null}</g>
+              <g className="rule" key={m}><line x1={left} x2={right} y1={y(m)} y2={y(m)} /></g>
             ))}
             {known.map((b) => {
               const [px, py] = [x(b.block)!, y(drift(b).value!)];
@@ -90,7 +93,7 @@ function RawJson({ run }: { run: Run }) {
   return (
     <>
       <p className="note">
-        {text.length > SHOWN ? `The first ${(SHOWN / 1000).toLocaleString("en-US")} kB of ${Math.ceil(text.length / 1000).toLocaleString("en-US")} kB. ` : ""}
+        {text.length > SHOWN ? `The first ${asCount(SHOWN / 1000)} kB of ${asCount(Math.ceil(text.length / 1000))} kB. ` : ""}
         It is in this page whole: <button type="button" className="more" onClick={save}>Save summary.json</button>
       </p>
       <pre tabIndex={0}>{text.slice(0, SHOWN)}</pre>
@@ -98,8 +101,19 @@ function RawJson({ run }: { run: Run }) {
   );
 }
 
+type Gpu = { name?: string; memory?: string; driver?: string };
+
+/** Each kind once: `2 x NVIDIA H100 80GB HBM3, 81559 MiB, driver 580.1`. */
+function gpuText(gpus: Gpu[]): string {
+  const told = gpus.map(({ name, memory, driver }) => [name ?? "a GPU", memory, driver && `driver ${driver}`].filter(Boolean).join(", "));
+  return [...new Set(told)].map((one) => {
+    const count = told.filter((other) => other === one).length;
+    return count > 1 ? `${count} x ${one}` : one;
+  }).join("; ") || "none";
+}
+
 export function RunView({ run }: { run: Run }) {
-  const { client, ceilings, command, packages, ...machine } = run.environment as Record<string, unknown>;
+  const { client, ceilings, command, packages, gpus, ...machine } = run.environment as Record<string, unknown> & { gpus?: Gpu[] };
   const { engines, hashes, ...settings } = run.settings as Record<string, unknown>;
   const margin = (settings.margin as { throughput_ratio?: number } | undefined)?.throughput_ratio;
   const late = run.loads.filter((l) => l.schedule_lag?.value != null || l.read_lag?.value != null);
@@ -107,12 +121,10 @@ export function RunView({ run }: { run: Run }) {
   return (
     <>
       <h3>Machine</h3>
-      <Facts of={machine} />
+      <Facts of={gpus ? { ...machine, gpus: gpuText(gpus) } : machine} />
       {command ? <><h3>How to run it again</h3><pre>{String(command)}</pre></> : null}
       <h3>Warnings</h3>
-      {run.warnings.length ? run.warnings.map((w, i) => (
-        <div className="warning" key={i}><p>{w.text}</p><p>{w.remedy}</p></div>
-      )) : <p className="note">None.</p>}
+      {run.warnings.length ? <Warnings run={run} /> : <p className="note">None.</p>}
       <h3>What was not measured</h3>
       {run.not_measured.length ? (
         <Table caption="Each with its reason" first={12} rows={run.not_measured} columns={[
@@ -132,7 +144,7 @@ export function RunView({ run }: { run: Run }) {
             { title: "block", cell: (b) => b.block + 1 },
             { title: "drift", number: true, cell: (b) => <Fig figure={drift(b)} format={asPercent} /> },
             { title: "left out for", cell: (b) => b.invalid_for.join(", ") || "no variant" },
-            { title: "marks", cell: (b) => b.marks?.length ? <span className="long">{b.marks.join("; ")}</span> : "none" },
+            { title: "remarks", cell: (b) => b.marks?.length ? <span className="long">{b.marks.join("; ")}</span> : "none" },
             { title: "raw", cell: (b) => <Raw cells={b.cells} /> },
           ]} />
         </>
@@ -163,9 +175,9 @@ export function RunView({ run }: { run: Run }) {
           <Table caption="Baseline against baseline" rows={run.noise_floor} columns={[
             { title: "subject", cell: (n) => n.subject },
             { title: "kind", cell: (n) => n.kind },
-            { title: "difference", number: true, cell: (n) => <Fig figure={n.effect} format={n.kind === "task" ? asPoints : asRatio} /> },
+            { title: "difference", number: true, cell: (n) => <Fig figure={n.effect} format={n.kind === "task" ? asPoints : n.kind === "speed" ? asRatio : asFineRatio} /> },
             { title: "flips", number: true, cell: (n) => n.lost == null ? null : `${n.lost} / ${n.gained}` },
-            { title: "n", number: true, cell: (n) => n.n?.toLocaleString("en-US") ?? <Missing /> },
+            { title: "n", number: true, cell: (n) => n.n == null ? <Missing /> : asCount(n.n) },
           ]} />
         </>
       ) : null}

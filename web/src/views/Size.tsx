@@ -1,9 +1,9 @@
 import { scaleLinear } from "d3-scale";
 import { changeScale, isWide, thin } from "@/charts/change";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
-import { Legend, Mark, looks } from "@/charts/marks";
+import { HALF, Legend, Mark, looks } from "@/charts/marks";
 import { useAddress } from "@/data/address";
-import { type Format, asBytes, asFineRatio, asMetric, asPoints, figureText, hasInterval, metric } from "@/data/format";
+import { type Format, asBytes, asCount, asFineRatio, asMetric, asPoints, figureText, hasInterval, metric, trimmed } from "@/data/format";
 import { type Figure, type Run, whyMissing } from "@/data/run";
 import { Fig, Missing } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
@@ -18,7 +18,7 @@ function axes(run: Run): Axis[] {
   const place = new Map(run.frontiers.filter((f) => f.frontier === "quality against size").map((f) => [f.variant, f]));
   const corpus = (v: Run["variants"][number]) => {
     const row = run.corpora.find((c) => c.variant === v.name && c.kl_divergence.value === v.kl_divergence.value);
-    return row ? `${row.tokens.toLocaleString("en-US")} tokens of ${row.corpus}` : "";
+    return row ? `${asCount(row.tokens)} tokens of ${row.corpus}` : "";
   };
   const of = (key: string, title: string, better: "higher" | "lower", zero: number, step: number, format: Format, y: (v: Run["variants"][number]) => Figure,
     n: (v: Run["variants"][number]) => string, ranked: boolean, cells: (v: Run["variants"][number]) => string[]): Axis => ({
@@ -34,7 +34,7 @@ function axes(run: Run): Axis[] {
   const tasks = run.quality.length > 0;
   const all = [
     of("accuracy", "Change of accuracy", "higher", 0, (margin?.accuracy_pp ?? 1) / 100, asPoints,
-      (v) => v.baseline ? { value: 0 } : v.quality.delta, (v) => v.baseline ? "" : `${v.quality.n.toLocaleString("en-US")} items`, tasks, ofTasks),
+      (v) => v.baseline ? { value: 0 } : v.quality.delta, (v) => v.baseline ? "" : `${asCount(v.quality.n)} items`, tasks, ofTasks),
     of("perplexity", "Perplexity ratio", "lower", 1, margin?.perplexity_ratio ?? 0.01, asFineRatio,
       (v) => v.baseline ? { value: 1 } : v.perplexity_ratio, corpus, !tasks, ofCorpora),
     of("kl", metric("kl_divergence").label, "lower", 0, 0.001, asMetric("kl_divergence"), (v) => v.baseline ? { value: 0 } : v.kl_divergence, corpus, false, ofCorpora),
@@ -59,16 +59,16 @@ export function Size({ run }: { run: Run }) {
       <Scatter run={run} axis={axis} log={log} />
       <p className="note">
         {ranked
-          ? "Filled: on the frontier. Hollow: dominated, another variant is a finding better on one axis and on the other no finding worse; differences that intervals do not support push nothing out."
-          : "On these axes no frontier was judged; the frontier is that of the first measure."}
-        {` Bars are 95% intervals.${log ? ` The axis is even up to ${axis.format(axis.zero + axis.step)} and logarithmic beyond.` : ""}`}
+          ? "Filled: on the frontier. Hollow: dominated; another variant is shown to be better on one axis, and not shown to be worse on the other. A difference that the intervals do not support pushes nothing out."
+          : `No frontier is judged on these axes, only on those of ${found[0]!.title.toLowerCase()}.`}
+        {` Bars are 95% intervals.${log ? ` The axis is even up to ${trimmed(axis.format(axis.zero + axis.step))} and logarithmic beyond.` : ""}${axis.points.some(isBare) ? ` ${HALF}` : ""}`}
       </p>
       <Picked tell={among(axis.points, (p) => p.variant, (p) => ({ text: textOf(p, axis), cells: p.cells }))} />
       <Table caption={`${axis.title} against size`} rows={axis.points} columns={[
         { title: "variant", cell: (p) => p.variant },
         { title: "size", number: true, cell: (p) => <Fig figure={p.x} format={asBytes} /> },
         { title: axis.title.toLowerCase(), number: true, cell: (p) => <Fig figure={p.y} format={axis.format} /> },
-        { title: "n", cell: (p) => p.n || "is the baseline" },
+        { title: "n", cell: (p) => p.n || <Missing reason="is the baseline" /> },
         ...(ranked ? [{ title: "frontier", cell: (p: Point) => p.on === null ? <Missing reason={p.reason} />
           : p.on ? "on it" : `dominated by ${p.by.join(", ")}` }] : []),
         { title: "raw", cell: (p) => p.cells.length ? <Raw cells={p.cells} /> : null },
@@ -76,6 +76,8 @@ export function Size({ run }: { run: Run }) {
     </>
   );
 }
+
+const isBare = (p: Point) => p.on === null && p.n !== "" && p.y.value != null && !hasInterval(p.y);
 
 const textOf = (p: Point, axis: Axis) => `${p.variant}: ${figureText(p.x, asBytes)}; ${axis.title.toLowerCase()} ${figureText(p.y, axis.format)}`
   + (p.n ? `; ${p.n}` : "") + (p.on === false ? `; dominated by ${p.by.join(", ")}` : "");
@@ -121,7 +123,7 @@ function Scatter({ run, axis, log }: { run: Run; axis: Axis; log: boolean }) {
           <>
             <XAxis scale={x} ticks={x.ticks(Math.max(3, width / 130))} format={(v) => `${+(v / scale).toPrecision(4)}`} y={bottom} top={top}
               from={left} to={right} label={`size of the weights, ${unit} (smaller is better)`} />
-            <YAxis scale={y} ticks={thin(y.ticks, y, 18)} format={(v) => axis.format(v, false).replace(/\.0$/, "")} x={left} right={right}
+            <YAxis scale={y} ticks={thin(y.ticks, y, 18)} format={(v) => trimmed(axis.format(v, false))} x={left} right={right}
               label={`${axis.title}${axis.key === "accuracy" ? ", pp" : axis.key === "kl" ? ", nats" : ""} (${axis.better} is better)`} />
             {front.length > 1 ? (
               <polyline className="frontier" points={front.map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")} />
@@ -138,7 +140,7 @@ function Scatter({ run, axis, log }: { run: Run; axis: Axis; log: boolean }) {
                     <path className="whisker" stroke={mine.colour}
                       d={`M${px},${y(p.y.low)}V${y(p.y.high)}M${px - 4},${y(p.y.low)}h8M${px - 4},${y(p.y.high)}h8`} />
                   ) : null}
-                  <Mark look={mine} name={p.variant} x={px} y={py} hollow={p.on === false}
+                  <Mark look={mine} name={p.variant} x={px} y={py} hollow={p.on === false} half={isBare(p)}
                     title={textOf(p, axis)} point={p.variant} />
                 </g>
               );

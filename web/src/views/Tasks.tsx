@@ -4,7 +4,7 @@ import { Legend } from "@/charts/marks";
 import { useAddress } from "@/data/address";
 import { asCount, asFineRatio, asMetric, asPoints, figureText } from "@/data/format";
 import { type Run, whyMissing } from "@/data/run";
-import { Fig, Missing, Word } from "@/parts/figures";
+import { Fig, Missing, Word, needs } from "@/parts/figures";
 import { Choice } from "@/parts/Choice";
 import { SideBySide, WorstTokens } from "@/parts/Damage";
 import { Picked, Raw, among } from "@/parts/Records";
@@ -42,19 +42,20 @@ export function Tasks({ run }: { run: Run }) {
   return (
     <>
       <div className="controls">
-        <Legend run={run} />
         <Choice label="Scale" choices={[["linear", "linear"], ["log", "log beyond the margin"]]} now={log ? "log" : "linear"}
           choose={(key) => set("changes", key)} />
+        <Legend run={run} />
       </div>
       <Picked tell={among([...taskRows, ...corpusRows], (r) => r.point, (r) => ({ text: r.title, cells: r.cells }))} />
       <h3>Change of accuracy, task by task</h3>
       {taskRows.length ? (
         <>
           <p className="note">
-            Percentage points against {run.experiment.baseline}, paired by item, with 95% intervals. Right of the dashed margin an
-            interval means safe, left of zero harmed; in between more items are needed. Lost: right before, wrong now.
+            Percentage points against {run.experiment.baseline}, paired by item, with 95% intervals. An interval right of the dashed
+            margin speaks for safe, one left of zero for harmed; where it holds both, more items are needed. The words are adjusted for
+            the number of tasks, so just beyond a line one may still be inconclusive. Lost: right before, wrong now.
           </p>
-          <Forest run={run} rows={taskRows} zero={0} margin={points} log={log} format={asPoints} unit="pp" title="Change of accuracy by task" />
+          <Forest run={run} rows={taskRows} zero={0} margin={points} log={log} format={asPoints} unit="percentage points (higher is better)" title="Change of accuracy by task" />
           <Behind title="The figures of the tasks">
             <Table caption="Tasks" rows={run.quality} columns={[
               { title: "task", cell: (q) => q.task }, { title: "variant", cell: (q) => q.variant },
@@ -65,7 +66,7 @@ export function Tasks({ run }: { run: Run }) {
               { title: "lost / gained", number: true, cell: (q) => `${asCount(q.lost)} / ${asCount(q.gained)}` },
               { title: "McNemar p", number: true, cell: (q) => p(q.p) },
               { title: "margin", number: true, cell: (q) => q.margin == null ? <Missing reason="no margin" /> : asPoints(q.margin) },
-              { title: "verdict", cell: (q) => <Word word={q.word} reason={q.reason} more={q.word === "inconclusive" && q.more_items ? `~${asCount(q.more_items)} more items` : null} /> },
+              { title: "verdict", cell: (q) => <Word word={q.word} reason={q.reason} more={q.word === "inconclusive" ? needs(q.more_items, "item") : null} /> },
               { title: "raw", cell: (q) => <Raw cells={q.cells} /> },
             ]} />
           </Behind>
@@ -75,7 +76,7 @@ export function Tasks({ run }: { run: Run }) {
       {corpusRows.length ? (
         <>
           <p className="note">Variant over {run.experiment.baseline} on the same tokens, with 95% intervals by document or segment; above 1x is worse.</p>
-          <Forest run={run} rows={corpusRows} zero={1} margin={ratio} log={log} format={asFineRatio} unit="ratio" title="Perplexity ratio by corpus" />
+          <Forest run={run} rows={corpusRows} zero={1} margin={ratio} log={log} format={asFineRatio} unit="perplexity, variant / baseline (lower is better)" title="Perplexity ratio by corpus" />
           <Behind title="The figures of the corpora">
             <Table caption="Corpora" rows={run.corpora} columns={[
               { title: "corpus", cell: (c) => c.corpus }, { title: "variant", cell: (c) => c.variant },

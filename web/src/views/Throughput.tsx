@@ -2,19 +2,19 @@ import { scaleLinear, scaleLog } from "d3-scale";
 import { memo, useDeferredValue, useMemo } from "react";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
 import { CUT, Whisker, axisBegin, axisEnd, isCut } from "@/charts/Whisker";
-import { Cross, Legend, Mark, looks } from "@/charts/marks";
+import { Cross, HALF, Legend, Mark, looks } from "@/charts/marks";
 import { useAddress, useHidden } from "@/data/address";
-import { type Format, asMetric, figureText, grouped } from "@/data/format";
+import { type Format, asMetric, figureText, grouped, hasInterval } from "@/data/format";
 import { dominated, staircase } from "@/data/frontier";
 import { type Figure, type Run, broken, found, gpusOf, ladders, loadText, parseLoad, percentileAt, requestsText, whyMissing } from "@/data/run";
 import { Choice } from "@/parts/Choice";
-import { Fig } from "@/parts/figures";
+import { Fig, Missing } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
 type Point = {
   key: string; variant: string; load: string; x: Figure; y: Figure; row: Run["loads"][number]; gpus: number;
-  /** null: broken, or a figure is missing. */
+  /** null: broken, a figure is missing, or the throughput has no interval to judge it by. */
   dominated: boolean | null;
 };
 
@@ -28,6 +28,7 @@ const over = (f: Figure, by: number): Figure => f.value == null ? f
   : { value: f.value / by, low: f.low == null ? null : f.low / by, high: f.high == null ? null : f.high / by, reason: f.reason };
 
 const drawable = (p: Point) => p.x.value != null && p.y.value != null;
+const sound = (p: Point) => drawable(p) && !broken(p.row);
 
 /** What users feel at each load: their tokens a second from the typical (p50) or a slow request's time per token. */
 function pointsOf(run: Run, percentile: string, hidden: Set<string>): Point[] {
@@ -42,7 +43,7 @@ function pointsOf(run: Run, percentile: string, hidden: Set<string>): Point[] {
   });
   // Loads of one workload are held against each other, closed and open loops together: they serve the same users.
   for (const workload of new Set(points.map((p) => parseLoad(p.load).workload))) {
-    const mine = points.filter((p) => parseLoad(p.load).workload === workload && drawable(p) && !broken(p.row));
+    const mine = points.filter((p) => parseLoad(p.load).workload === workload && sound(p) && hasInterval(p.y));
     dominated(mine).forEach((is, i) => { mine[i]!.dominated = is; });
   }
   return points;
@@ -71,6 +72,7 @@ export function Throughput({ run }: { run: Run }) {
   const cut = useMemo(() => groups.some(([, mine]) => isCut(mine.filter(drawable).map((p) => p.x)) || isCut(mine.filter(drawable).map((p) => p.y))), [groups]);
   if (!run.loads.length) return <Absent>Throughput: n/a ({whyMissing(run, "speed", "load")}).</Absent>;
   const perGpu = run.gpu_memory.length > 0;
+  const bare = points.some((p) => sound(p) && !hasInterval(p.y));
   const refused = points.filter((p) => p.x.value == null && p.x.reason);
   const tell = among(points, (p) => p.key, (p) => ({ text: what(p, percentile), cells: p.row.cells ?? [] }));
   return (
@@ -87,7 +89,7 @@ export function Throughput({ run }: { run: Run }) {
         right is a faster answer for each user, 1 / TPOT at {percentile}. {perGpu ? "" : "This run was on no GPU that told of itself: throughput is the whole machine's. "}
         The pale band is the frontier, through the points that no other equals or beats on both axes. Hollow: another does, and on one
         axis {percentile === "p50" ? "their intervals are apart" : `beyond an interval (at ${percentile} the speed per user has none, so its values decide)`}.
-        A cross has failed requests or is saturated, and is held against nothing.{cut ? ` ${CUT}` : ""}
+        A cross has failed requests or is saturated, and is held against nothing.{bare ? ` ${HALF} It is neither judged nor held against others.` : ""}{cut ? ` ${CUT}` : ""}
       </p>
       {refused.length ? <p className="note">{refused.length} of {points.length} points are n/a: {refused[0]!.x.reason}.</p> : null}
       <div className="multiples large">
@@ -103,7 +105,7 @@ export function Throughput({ run }: { run: Run }) {
         { title: "load", cell: (p) => p.load }, { title: "variant", cell: (p) => p.variant },
         { title: perGpu ? "per GPU" : "throughput", number: true, cell: (p) => <Fig figure={p.y} format={asMetric("output_throughput")} /> },
         { title: "per user", number: true, cell: (p) => <Fig figure={p.x} format={perSecond} /> },
-        { title: "frontier", cell: (p) => p.dominated === null ? (broken(p.row) ? "left out" : "n/a") : p.dominated ? "beaten" : "on it" },
+        { title: "frontier", cell: (p) => p.dominated !== null ? (p.dominated ? "beaten" : "not beaten") : <Missing reason={broken(p.row) ? "failed requests, or saturated" : p.y.reason ?? p.x.reason} /> },
         { title: "requests", number: true, cell: (p) => p.row.requests }, { title: "blocks", number: true, cell: (p) => p.row.blocks },
         { title: "failed", number: true, cell: (p) => p.row.failed }, { title: "raw", cell: (p) => <Raw cells={p.row.cells} /> },
       ]} /></Behind>
@@ -115,6 +117,27 @@ const HEIGHT = 320;
 /** More points than this have no room for the names of their loads. */
 const NAMED = 30;
 
+type Name = { text: string; x: number; y: number; end: boolean };
+
+/** Each point's load beside it, on the side where it hides no mark and no other name. */
+function named(points: Point[], place: (p: Point) => [number, number]): Map<Point, Name> {
+  const taken = points.map((p) => place(p)).map(([x, y]): [number, number, number, number] => [x - 6, x + 6, y - 6, y + 6]);
+  return new Map(points.flatMap((p): [Point, Name][] => {
+    const { at, kind } = parseLoad(p.load);
+    if (at === null) return [];
+    const [x, y] = place(p);
+    const text = kind === "r" ? `${at}/s` : `${at}`;
+    const tried = [-7, 15].flatMap((dy) => [false, true].map((end) => ({ text, end, x: x + (end ? -7 : 7), y: y + dy })));
+    const box = (n: Name): [number, number, number, number] => [n.end ? n.x - 7 * text.length : n.x, n.end ? n.x : n.x + 7 * text.length, n.y - 9, n.y + 1];
+    const found = tried.find((n) => taken.every(([a, b, c, d]) => {
+      const [e, f, g, h] = box(n);
+      return f < a || e > b || h < c || g > d;
+    })) ?? tried[0]!;
+    taken.push(box(found));
+    return [[p, found]];
+  }));
+}
+
 const Plane = memo(function Plane({ run, points, log, title, percentile, perGpu }: {
   run: Run; points: Point[]; log: boolean; title: string; percentile: string; perGpu: boolean;
 }) {
@@ -122,14 +145,15 @@ const Plane = memo(function Plane({ run, points, log, title, percentile, perGpu 
   const shown = points.filter(drawable);
   if (!shown.length) return <Absent>n/a ({points.find((p) => p.x.reason)?.x.reason ?? "not measured"})</Absent>;
   const [xs, ys] = [shown.map((p) => p.x), shown.map((p) => p.y)];
-  const front = staircase(shown.filter((p) => p.dominated !== null));
+  const front = staircase(shown.filter(sound));
   return (
     <Chart title={title} height={HEIGHT} most={580}>
       {(width) => {
         const [left, right, top, bottom] = [56, width - 16, 24, HEIGHT - 44];
         const x = log ? scaleLog([axisBegin(xs) / 1.3, axisEnd(xs) * 1.3], [left, right]) : scaleLinear([0, axisEnd(xs) * 1.08], [left, right]);
         const y = log ? scaleLog([axisBegin(ys) / 1.3, axisEnd(ys) * 1.3], [bottom, top]) : scaleLinear([0, axisEnd(ys) * 1.08], [bottom, top]);
-        const tick = (v: number) => v.toLocaleString("en-US", { maximumFractionDigits: 1 });
+        const tick = (v: number) => grouped(v, 1, 0);
+        const loadNames = shown.length <= NAMED ? named(shown, (p) => [x(p.x.value!), y(p.y.value!)]) : new Map<Point, never>();
         const few = (ticks: number[]) => log ? ticks.filter((t) => /^[125]0*$/.test(String(t))) : ticks;
         return (
           <>
@@ -147,14 +171,14 @@ const Plane = memo(function Plane({ run, points, log, title, percentile, perGpu 
                   ))}
                   {mine.map((p) => {
                     const [px, py] = [x(p.x.value!), y(p.y.value!)];
-                    const { at, kind } = parseLoad(p.load);
+                    const told = loadNames.get(p);
                     return (
                       <g key={p.load}>
                         <Whisker figure={p.y} scale={y} range={[bottom, top]} at={px} colour={own.colour} upright />
                         <Whisker figure={p.x} scale={x} range={[left, right]} at={py} colour={own.colour} />
                         {broken(p.row) ? <Cross look={own} x={px} y={py} title={what(p, percentile)} point={p.key} />
-                          : <Mark look={own} name={name} x={px} y={py} title={what(p, percentile)} hollow={p.dominated === true} point={p.key} />}
-                        {at !== null && shown.length <= NAMED ? <text className="load" x={px + 7} y={py - 7}>{kind === "r" ? `${at}/s` : at}</text> : null}
+                          : <Mark look={own} name={name} x={px} y={py} title={what(p, percentile)} hollow={p.dominated === true} half={!hasInterval(p.y)} point={p.key} />}
+                        {told ? <text className="load" x={told.x} y={told.y} textAnchor={told.end ? "end" : "start"}>{told.text}</text> : null}
                       </g>
                     );
                   })}

@@ -1,7 +1,8 @@
 import { asBytes, asCount, asFineRatio, asMetric, asPoints, asRatio, metric } from "@/data/format";
 import type { Run } from "@/data/run";
-import { Fig, Missing, Word } from "@/parts/figures";
+import { Fig, Missing, Word, needs, needsBlocks } from "@/parts/figures";
 import { Asked } from "@/parts/Asked";
+import { Warnings } from "@/parts/Warnings";
 import { Behind, type Column, Table } from "@/parts/Table";
 
 type Row = Run["variants"][number];
@@ -18,35 +19,35 @@ const COLUMNS = (run: Run): Column<Row>[] => [
   { title: "accuracy", number: true, hint: "baseline: share of items answered right; others: its change, percentage points",
     cell: (v) => v.baseline || v.quality.delta.value == null ? <Fig figure={v.quality.accuracy} format={asMetric("accuracy")} />
       : <Fig figure={v.quality.delta} format={asPoints} /> },
-  { title: "flips", number: true, hint: "items lost / gained against the baseline, of n",
-    cell: (v) => v.baseline || v.quality.n === 0 ? null
-      : <span className="figure"><span>{asCount(v.quality.lost)} / {asCount(v.quality.gained)}</span><small>of {asCount(v.quality.n)}</small></span> },
+  ...(run.variants.some((v) => v.quality.n > 0 && !v.baseline) ? FLIPS : []),
   { title: "quality", cell: (v) => v.baseline ? null
     : <Word word={v.quality.word} reason={v.quality.reason}
-        more={v.quality.word === "inconclusive" && v.quality.more_items ? `~${v.quality.more_items.toLocaleString("en-US")} more items` : null} /> },
+        more={v.quality.word === "inconclusive" ? needs(v.quality.more_items, v.quality.basis === "tasks" ? "item" : "document") : null} /> },
   { title: "perplexity", number: true, hint: "variant / baseline, the worst corpus",
     cell: (v) => v.baseline ? <Missing reason="is the baseline" />
       : <Fig figure={v.perplexity_ratio} format={asFineRatio} below={v.perplexity_word ?? undefined} /> },
   ...(run.loads.length ? SPEED : []),
 ];
 
+const FLIPS: Column<Row>[] = [
+  { title: "flips", number: true, hint: "items lost / gained against the baseline, of n",
+    cell: (v) => v.baseline ? null : v.quality.n === 0 ? <Missing reason={v.quality.reason} />
+      : <span className="figure"><span>{asCount(v.quality.lost)} / {asCount(v.quality.gained)}</span><small>of {asCount(v.quality.n)}</small></span> },
+];
+
 const SPEED: Column<Row>[] = [
   { title: "throughput", number: true, hint: "output tokens a second, variant / baseline, geometric mean over loads",
     cell: (v) => v.baseline ? <Missing reason="is the baseline" /> : <Fig figure={v.speed.ratio} format={asRatio} /> },
   { title: "speed", cell: (v) => v.baseline ? null
-    : <Word word={v.speed.word} reason={v.speed.reason} more={v.speed.more_blocks ? `~${v.speed.more_blocks} more blocks` : null} /> },
+    : <Word word={v.speed.word} reason={v.speed.reason} more={v.speed.word === "inconclusive" ? needsBlocks(v.speed) : null} /> },
 ];
 
 export function Verdict({ run }: { run: Run }) {
-  const finished = run.cells === null || run.cells.finished;
   return (
     <>
       <p className="sentence">{run.headline.sentence}</p>
       <p className={run.recommendation.variant ? "advice good" : "advice"}>{run.recommendation.sentence}</p>
-      {finished ? null : <p className="note">This run has not come to its end: {run.cells!.stored} of {run.cells!.planned} cells are stored.</p>}
-      {run.warnings.map((w, i) => (
-        <div className="warning" key={i}><p>{w.text}</p><p>{w.remedy}</p></div>
-      ))}
+      <Warnings run={run} without="unfinished" />
       <h3>Variants</h3>
       <Table caption="Ratios and changes are against the baseline; the small figures are 95% intervals."
         className="wide" columns={COLUMNS(run)} rows={run.variants} />
