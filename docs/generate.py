@@ -27,11 +27,15 @@ from quantcheck.runner.plan import LoadStep, make_plan
 from quantcheck.spec.experiment import Experiment
 
 HERE = Path(__file__).parent
-REFERENCE, ON_GPU = (HERE / "results" / name / "summary.json" for name in ("reference", "vllm-awq-18-h100"))
+REFERENCE, ON_GPU, FORMATS = (HERE / "results" / name / "summary.json"
+                              for name in ("reference", "vllm-awq-18-h100", "transformers-formats-h200"))
 BEGIN = "<!-- verdict: written by docs/generate.py from docs/results/reference/summary.json -->\n"
 END = "<!-- end of verdict -->\n"
 BEGIN_GPU = "<!-- table: written by docs/generate.py from docs/results/vllm-awq-18-h100/summary.json -->\n"
 END_GPU = "<!-- end of table -->\n"
+BEGIN_FORMATS = BEGIN_GPU.replace("vllm-awq-18-h100", "transformers-formats-h200")
+ON_T4 = {"fp16": (24.4, 0.998), "int8": (6.3, 0.642), "awq": (17.1, 0.468)}
+"""What the source of transformers-formats reports: tok/s and GB after the load."""
 MATRIX = "<!-- matrix: written by docs/generate.py from the preset and `quantcheck plan` -->\n"
 END_MATRIX = "<!-- end of matrix -->\n"
 NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"
@@ -65,7 +69,28 @@ def _beside(module: str) -> Any:
 
 def _preset_page(name: str) -> str:
     text = (HERE / "presets" / f"{name}.md").read_text(encoding="utf-8")
+    if BEGIN_FORMATS in text:
+        text = _replaced(text, BEGIN_FORMATS, _formats(_summary(FORMATS)), END_GPU)
     return _replaced(text, MATRIX, _matrix(presets.load(name)), END_MATRIX)
+
+
+def _formats(summary: Summary) -> str:
+    """transformers-formats on our GPU, beside what its source reports of a T4."""
+    speed = {(row.metric, row.variant): row for row in summary.speed}
+    loaded = {row.variant: row.allocated_bytes.value for row in summary.memory}
+    head = ("| | tok/s | of FP16 | prefill, tok/s | of FP16 | decode, tok/s | of FP16 | GB after the load | "
+            "T4: tok/s | of FP16 | GB |\n|---|" + "---:|" * 10 + "\n")
+    rows = []
+    for name in (row.name for row in summary.variants):
+        cells = []
+        for metric in ("output_throughput", "prefill_throughput", "decode_throughput"):
+            row = speed[metric, name]
+            assert row.value.value is not None
+            cells += [f"{row.value.value:,.0f}", "1x" if row.ratio.value is None else f"{row.ratio.value:.2f}x"]
+        rate, size = ON_T4.get(name, (None, None))
+        theirs = ["n/a"] * 3 if rate is None else [f"{rate}", f"{rate / ON_T4['fp16'][0]:.2f}x", f"{size}"]
+        rows.append(f"| {name} | " + " | ".join([*cells, f"{(loaded[name] or 0) / 1e9:.3f}", *theirs]) + " |\n")
+    return head + "".join(rows)
 
 
 def _matrix(experiment: Experiment) -> str:
