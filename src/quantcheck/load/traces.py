@@ -26,6 +26,7 @@ COLUMNS = {
 
 DATE = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?")
 MOST = 2**31 - 1
+MOST_NAMED = 20
 MOST_S = Decimal(4 * 10**9)
 CLOCK_NS = 9e18
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -103,7 +104,8 @@ def _places(path: Path, header: list[str]) -> tuple[int, int, int]:
     for what, names in COLUMNS.items():
         place = next((found.index(name) for name in names if name in found), None)
         if place is None:
-            raise SpecError(f"trace {path}, line 1: no column of {what} among: {', '.join(header) or 'none'}; "
+            seen = ", ".join(name if name.isprintable() else repr(name) for name in header[:MOST_NAMED]) or "none"
+            raise SpecError(f"trace {path}, line 1: no column of {what} among: {seen}; "
                             f"name it {', '.join(names[:-1])} or {names[-1]}")
         places.append(place)
     return places[0], places[1], places[2]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGUFReader, GGUFValueType, GGUFWriter, ReaderTensor
+from gguf import GGML_QUANT_SIZES, GGUFReader, GGUFValueType, GGUFWriter, ReaderField, ReaderTensor
 from gguf.quants import dequantize
 
 from quantcheck.errors import ModelError, StoreError
@@ -24,8 +24,19 @@ FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 ByteArray = np.ndarray[Any, np.dtype[np.uint8]]
 
 _MAGIC = b"GGUF"
-# What `GGUFReader` raises on bytes that make no sense.
-_DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError)
+# What the reader raises on bytes that make no sense.
+_DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError, RecursionError)
+
+
+class _Reader(GGUFReader):
+    """`GGUFReader` would walk through an array of any stated length, past the file's end, for hours."""
+
+    def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[GGUFValueType]]:
+        if raw_type == GGUFValueType.ARRAY:
+            length = int(self._get(orig_offs + 4, np.uint64)[0])
+            if length > self.data.size - orig_offs:
+                raise ValueError(f"an array of {length} items in a file of {self.data.size} bytes")
+        return super()._get_field_parts(orig_offs, raw_type)
 
 
 @contextmanager
@@ -58,30 +69,41 @@ class GgufFile:
         if magic != _MAGIC:
             raise ModelError(f"{path} is not a GGUF file: it begins with {magic!r}, not {_MAGIC!r}")
         try:
-            self._reader = GGUFReader(path)
+            self._reader = _Reader(path)
         except _DAMAGE as error:
-            raise ModelError(f"{path} is damaged or cut off ({path.stat().st_size} bytes): fetch it again") from error
+            raise self._damaged() from error
         parts = self.value("split.count", 1)
-        if parts > 1:
+        if isinstance(parts, int) and parts > 1:
             raise ModelError(f"{path} is one of {parts} parts: join them with `llama-gguf-split --merge` first")
         self._tensors = {t.name: t for t in self._reader.tensors}
+        if any(t.shape.size == 0 or t.n_elements == 0 for t in self._reader.tensors):
+            raise self._damaged()
         end = max((t.data_offset + t.n_bytes for t in self._reader.tensors), default=0)
         if not self._tensors or end > path.stat().st_size:
             raise ModelError(
                 f"{path} is cut off: {path.stat().st_size} bytes where its tensors need {end}: fetch it again"
             )
 
+    def _damaged(self) -> ModelError:
+        return ModelError(f"{self.path} is damaged or cut off ({self.path.stat().st_size} bytes): fetch it again")
+
+    def _contents(self, field: ReaderField) -> Any:
+        try:
+            return field.contents()
+        except _DAMAGE as error:  # a text that is not UTF-8, for one
+            raise self._damaged() from error
+
     @property
     def fields(self) -> Iterable[tuple[str, GGUFValueType, GGUFValueType | None, Any]]:
         """Each metadata key with its type, the type of its items when it is an array, and its value."""
         for name, field in self._reader.fields.items():
             if not name.startswith("GGUF."):  # the reader's own names for the header
-                yield name, field.types[0], field.types[-1] if len(field.types) > 1 else None, field.contents()
+                yield name, field.types[0], field.types[-1] if len(field.types) > 1 else None, self._contents(field)
 
     def value(self, key: str, default: Any = None) -> Any:
         """The value of one metadata key, or `default`."""
         field = self._reader.fields.get(key)
-        return default if field is None else field.contents()
+        return default if field is None else self._contents(field)
 
     @property
     def architecture(self) -> str:
@@ -100,10 +122,10 @@ class GgufFile:
         def count(key: str, default: int | None = None) -> int:
             value = self.value(f"{self.architecture}.{key}", default)
             if isinstance(value, list):
-                value = value[0]
-            if value is None:
+                value = next(iter(value), None)
+            if not isinstance(value, int):
                 raise ModelError(f"{self.path} does not state {self.architecture}.{key}: not a language model?")
-            return int(value)
+            return value
 
         heads = count("attention.head_count")
         return ModelShape(
