@@ -37,13 +37,14 @@ LEAST_PER_STREAM = 2
 
 def calibrate(
     *, streams: int, prompt_tokens: int, output_tokens: int, ttft_s: float = 0.1, itl_s: float = 0.02,
-    workers: int | None = None, kernel_stamps: bool = True,
+    workers: int | None = None, kernel_stamps: bool = True, scratch: Path | None = None,
 ) -> dict[str, Any]:
     """Measures this client at a run's own shape: `streams` at once, `itl_s` between the tokens of each.
 
-    Takes some seconds. Raises what `run_schedule` raises, and `EngineError` when the fake engine fails.
+    `scratch`: where its files go meanwhile; none: the system's temporary folder. Takes some seconds. Raises what
+    `run_schedule` raises, and `EngineError` when the fake engine fails.
     """
-    with tempfile.TemporaryDirectory(prefix="quantcheck-calibrate-") as name:
+    with tempfile.TemporaryDirectory(prefix="quantcheck-calibrate-", dir=scratch) as name:
         folder = Path(name)
         requests = max(LEAST_PER_STREAM * streams, round(TRUTH_S / (ttft_s + itl_s * output_tokens)) * streams)
         truth_script = Script(ttft_s=ttft_s, itl_s=itl_s)
@@ -76,7 +77,7 @@ def _load(
             requests=requests, warmup_requests=1, concurrency=streams, vocab_size=VOCABULARY)
         return run_schedule(
             target_of(engine.endpoint.base_url), schedule, path=path("completions"), streams=streams,
-            limits=Limits(request_timeout_s=60.0), workers=workers, kernel_stamps=kernel_stamps)
+            limits=Limits(request_timeout_s=60.0), workers=workers, kernel_stamps=kernel_stamps, scratch=folder)
 
 
 def timing_errors(records: Sequence[Record], truths: Sequence[Truth]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import psutil
 
 from quantcheck.errors import EngineError
 
-__all__ = ["ManagedProcess"]
+__all__ = ["ManagedProcess", "guarded"]
 
 GRACE_S = 3.0
 KILL_S = 20.0
@@ -33,6 +33,11 @@ GUARD = Path(__file__).with_name("guard.py")
 # The parent-death signal follows the *thread* that forked, not the process. All children are therefore forked
 # by one thread that lives as long as the interpreter; a caller's own thread may end at any time.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quantcheck-spawner")
+
+
+def guarded(command: Sequence[str]) -> list[str]:
+    """The command as one for `subprocess.run` that does not outlive the calling thread, even when that is killed."""
+    return [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *command]
 
 
 class ManagedProcess:

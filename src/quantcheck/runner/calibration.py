@@ -28,4 +28,4 @@ def calibration_of(plan: Plan, store: Store, progress: Progress) -> dict[str, An
         return found
     progress.preparing("calibrating the load client")
     prompt_tokens, output_tokens = typical(points[0].workload)
-    return calibrate(streams=streams, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+    return calibrate(streams=streams, prompt_tokens=prompt_tokens, output_tokens=output_tokens, scratch=store.work)

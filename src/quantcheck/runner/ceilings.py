@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quantcheck.engines.llamacpp import default_threads
+from quantcheck.process.managed import guarded
 from quantcheck.runner.plan import Plan
 from quantcheck.runner.progress import Progress
 from quantcheck.runner.serving import interpreter
@@ -81,7 +82,7 @@ def _measure(what: Mapping[str, Any], python: Path | None, *, cuda: bool) -> dic
     command = [str(python or sys.executable), str(ceilings.__file__), "--threads", threads,
                *([] if cuda else ["--no-cuda"])]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+        done = subprocess.run(guarded(command), capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
         found = json.loads(done.stdout)
     except subprocess.CalledProcessError as error:
         return {"failed": (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1][:200]}

@@ -47,10 +47,10 @@ class Walk:
         self._keys = {(id(step), subject): key for step, subject, key in self.plan.keys(self.artifacts)}
 
     def begin(self) -> None:
-        """Drop the cells that are worth another try, and tell what is to be measured."""
+        """Put by the cells that are worth another try, and tell what is to be measured."""
         for key in self._keys.values():
             if key.kind == "load" and self.store.has(key) and limited_by_client(self.store.cell(key)):
-                self.store.remove(key)
+                self.store.put_by(key)
         done = {(key.variant, key.subject, key.block) for key in self._keys.values() if self.store.has(key)}
         self.progress.begin([task for task in self.plan.tasks() if task.entry not in self.failed
                              and (task.entry, task.subject, task.block) not in done], len(done))

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quantcheck.errors import StoreError
-from quantcheck.store.sealed import DamagedError, file_digest, opened, sealed
+from quantcheck.store.sealed import SCHEMA_VERSION, DamagedError, file_digest, opened, sealed
 from quantcheck.store.tables import Table, read_table, write_table
 
 __all__ = ["Cell", "CellKey", "Store"]
@@ -110,30 +110,54 @@ class Store:
         return self.root / "work"
 
     def lock(self) -> list[str]:
-        """Make the folders and claim them for this process; returns what is wrong with the cells that it set aside.
+        """Make the folders and claim them for this process; returns what is wrong with the cells that it set aside,
+        and how many there are whose damage may not be seen.
 
         Raises `StoreError` when another process has them, when experiment.json is damaged, or when a newer version
         wrote in here; nothing is changed then.
         """
         self.read_document(EXPERIMENT)
-        self._newer()
+        older = self._older()
+        give_up = time.monotonic() + LOCK_PATIENCE_S
         try:
-            for folder in (self.root / "cells", self.logs, self.work):
-                folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            while not self._claimed():
+                if time.monotonic() > give_up:
+                    raise StoreError(f"{self.root}: another quantcheck is writing here; wait for it, or give another "
+                                     "--out")
+                time.sleep(0.005)
+            self._make_folders()  # who had it before may have removed some meanwhile
+            self._sweep()
         except OSError as error:
             raise _unwritable(self.root, error) from error
-        give_up = time.monotonic() + LOCK_PATIENCE_S
-        while not _taken(self._lock, fcntl.LOCK_EX):
-            if time.monotonic() > give_up:
-                self.unlock()
-                raise StoreError(f"{self.root}: another quantcheck is writing here; wait for it, or give another --out")
-            time.sleep(0.005)
+        told = [f"{older} cells are of schema 1, which has no checksums: they are read as they are, and what a disk "
+                "did to them may not be seen"] if older else []
+        return self._set_damaged_aside() + told
+
+    def _make_folders(self) -> None:
+        for folder in (self.root / "cells", self.logs, self.work):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def _claimed(self) -> bool:
+        """Whether the lock could be had now."""
+        self._make_folders()
+        path = self.root / ".lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        # The file may have been removed, with the whole run, since it was opened: that lock keeps nobody out.
+        if _taken(handle, fcntl.LOCK_EX) and path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            self._lock = handle
+            return True
+        os.close(handle)
+        return False
+
+    def _sweep(self) -> None:
+        """What a killed run left half done is removed, and what it had put by is put back."""
         for leftover in (self.root / "cells").glob(".writing-*"):
             shutil.rmtree(leftover)
         for leftover in self.root.glob(".*.part"):
             leftover.unlink()
-        return self._set_damaged_aside()
+        for leftover in self.work.glob("quantcheck-*"):  # a load's or a calibration's own folder
+            shutil.rmtree(leftover, ignore_errors=True)
+        self._put_back()
 
     def damaged(self) -> dict[str, str]:
         """What is wrong with every cell that is not what was written, by its folder's name.
@@ -148,10 +172,13 @@ class Store:
                 found[cell.folder.name] = str(error)
         return found
 
-    def _newer(self) -> None:
+    def _older(self) -> int:
+        """How many cells an older version wrote; raises `StoreError` where a newer one did."""
+        older = 0
         for cell in self.cells():
             with suppress(DamagedError):
-                _ = cell.record
+                older += cell.record.get("schema", 1) < SCHEMA_VERSION
+        return older
 
     def _set_damaged_aside(self) -> list[str]:
         found = self.damaged()
@@ -164,7 +191,10 @@ class Store:
         return [reason.replace(AGAIN, "moved to damaged/, to be measured again") for reason in found.values()]
 
     def unlock(self) -> None:
+        """Let others write here; cells that were put by and not measured again are put back."""
         if self._lock is not None:
+            with suppress(OSError):  # the next `lock` does it, then
+                self._put_back()
             os.close(self._lock)
             self._lock = None
 
@@ -227,19 +257,32 @@ class Store:
             _sync_folder(folder)
             folder.rename(final)
             _sync_folder(final.parent)
+            shutil.rmtree(self._put_by(key.id), ignore_errors=True)
         except OSError as error:
             raise _unwritable(final, error) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def remove(self, key: CellKey) -> None:
-        """Take a cell away, whole: a kill meanwhile leaves it, or what the next `lock` sweeps."""
-        folder = self.root / "cells" / f".writing-{key.id}"
+    def put_by(self, key: CellKey) -> None:
+        """Take a cell out, to be measured again. Unless a new one takes its place, `unlock` or the next `lock` puts it
+        back: what was measured is never lost to a stop.
+        """
+        folder = self._put_by(key.id)
         try:
             (self.root / "cells" / key.id).rename(folder)
-            shutil.rmtree(folder)
         except OSError as error:
             raise _unwritable(folder, error) from error
+
+    def _put_by(self, name: str) -> Path:
+        return self.root / "cells" / f".again-{name}"
+
+    def _put_back(self) -> None:
+        for folder in (self.root / "cells").glob(".again-*"):
+            final = folder.with_name(folder.name.removeprefix(".again-"))
+            if final.exists():
+                shutil.rmtree(folder)
+            else:
+                folder.rename(final)
 
     def write_document(self, name: str, text: str) -> Path:
         """Write a text file of the results folder (a report, a summary) whole or not at all.

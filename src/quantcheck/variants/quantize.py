@@ -18,6 +18,7 @@ from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter
 
 from quantcheck.errors import ModelError, SpecError
 from quantcheck.ggml import quants
+from quantcheck.process.managed import guarded
 from quantcheck.variants.gguf_file import GgufFile, copy_metadata, disk_errors, write_gguf
 from quantcheck.variants.mix import ARCHITECTURES, SCHEMES, Tensor, in_file_order, retyped, tensor_types
 
@@ -124,7 +125,7 @@ def quantize_with_llama_quantize(
     if imatrix is not None:
         command += ["--imatrix", str(imatrix)]
     command += [str(source), str(path), scheme, str(threads or os.cpu_count() or 1)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(guarded(command), capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0 or not path.is_file():
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         failures = [line for line in lines if "failed" in line or "error" in line.lower()]
