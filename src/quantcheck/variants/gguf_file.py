@@ -152,13 +152,20 @@ class GgufFile:
         return np.frombuffer(self._find(name).data, dtype=np.uint8)
 
     def rows(self, name: str, start: int, stop: int) -> FloatArray:
-        """Rows `start` to `stop` of the tensor, counted over all its matrices, as float32 [rows, columns]."""
+        """Rows `start` to `stop` of the tensor, counted over all its matrices, as float32 [rows, columns].
+
+        Raises ModelError where the `gguf` package cannot read the tensor's type.
+        """
         tensor = self._find(name)
         columns = int(tensor.shape[0])
         block, size = GGML_QUANT_SIZES[tensor.tensor_type]
         width = columns // block * size
         data = self.raw(name)[start * width : stop * width].reshape(stop - start, width)
-        values = dequantize(np.ascontiguousarray(data), tensor.tensor_type)
+        try:
+            values = dequantize(np.ascontiguousarray(data), tensor.tensor_type)
+        except NotImplementedError as error:
+            raise ModelError(f"{self.path}: tensor {name} is {tensor.tensor_type.name}, whose values cannot be read; "
+                             "give a file with other types (F16 reads best)") from error
         return np.ascontiguousarray(values, dtype=np.float32).reshape(stop - start, columns)
 
 
