@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,9 @@ def library() -> Any:
     except ImportError as error:
         raise EngineUnavailable("--on ray: Ray is not installed here; install it with "
                                 "`pip install 'quantcheck[ray]'`, in the same version as on the cluster") from error
+
+_TOKEN = ("one that asks for a token answers where RAY_AUTH_MODE=token is set, with the token in RAY_AUTH_TOKEN or in "
+          "~/.ray/auth_token")
 
 
 @contextmanager
@@ -53,20 +57,31 @@ def _connect(ray: Any, on: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # tells Ray how it will be; else it warns
     if on != "ray":
         try:
-            ray.init(on, **quiet)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what it warns of, it raises, too
+                ray.init(on, **quiet)
         except (ConnectionError, RuntimeError, ValueError, AssertionError, ray.exceptions.RayError) as error:
-            raise SpecError(f"--on {on}: no Ray cluster answers there ({_first_line(error)}); start one with "
-                            "`ray start --head`, or give its address") from error
+            raise SpecError(f"--on {on}: no Ray cluster answers there ({_first_line(error)}); "
+                            f"{_remedy(error)}") from error
         return
     try:
         ray.init(address="auto", **quiet)
-    except ConnectionError as error:
-        if "RAY_ADDRESS" in os.environ:
-            raise SpecError(f"--on ray: no Ray cluster answers at RAY_ADDRESS={os.environ['RAY_ADDRESS']}; start it, "
-                            "or unset the variable to start one here") from error
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        if "RAY_ADDRESS" in os.environ or not isinstance(error, ConnectionError):
+            where = os.environ.get("RAY_ADDRESS", "this machine")
+            raise SpecError(f"--on ray: no Ray cluster answers at {where} ({_first_line(error)}); start it, or unset "
+                            f"RAY_ADDRESS to start one here; {_TOKEN}") from error
         # Niceness: Ray's workers would stand behind every other program, and measurements with them.
         ray.init(address="local", num_cpus=usable_threads(), include_dashboard=False, _node_ip_address="127.0.0.1",
                  object_store_memory=OBJECT_STORE_BYTES, _system_config={"worker_niceness": 0}, **quiet)
+
+
+def _remedy(error: BaseException) -> str:
+    if "Initialization failure" in str(error):
+        # gRPC's handlers of fork end the process that the client server forks for us.
+        return ("its client server could not start a process for this run: start the head with "
+                "GRPC_ENABLE_FORK_SUPPORT=0, or run there (`ray job submit -- quantcheck run ... --on ray`)")
+    return f"start one with `ray start --head`, or give its address; {_TOKEN}"
 
 
 def _first_line(error: BaseException) -> str:

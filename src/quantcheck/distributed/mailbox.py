@@ -6,7 +6,10 @@ from typing import Any
 __all__ = ["Event", "Mailbox", "open_mailbox"]
 
 Event = tuple[str, tuple[Any, ...]]
-"""What kind, and its values: a method of Progress with its arguments, or `cell` with the key's id and the files."""
+"""What kind, and its values: a method of Progress with its arguments; `cell` with the key's id and the files; `part`
+with the key's id, the part and the record; `portion`, a share's `step`: entry, subject, where the share begins, done
+and of; `logs` with files by name, and whether they are added to what is there.
+"""
 
 
 class Mailbox:

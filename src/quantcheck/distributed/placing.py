@@ -4,12 +4,13 @@ Ray holds the same amounts for each task, so what others run on the cluster is r
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from quantcheck.distributed.needs import Needs
 from quantcheck.distributed.nodes import Node
+from quantcheck.quality.parts import Span
 
 __all__ = ["Board", "Lane", "Place", "fits"]
 
@@ -21,12 +22,13 @@ SHUN_S = 15.0
 class Lane:
     """Steps that are measured on one node, in order, by index in the plan; None: what comes before all speed.
 
-    `pin`: the node that measures the rest; none: not chosen yet, or lost. `shunned`: when a step was lost
-    there, by node.
+    `spans`: what of each suite is scored; none: all. `pin`: the node that measures the rest; none: not chosen yet, or
+    lost. `shunned`: when a step was lost there, by node.
     """
 
     steps: list[int | None]
     kind: Literal["quality", "load"]
+    spans: Mapping[str, Span] | None = None
     pin: str | None = None
     tries: int = 0
     shunned: dict[str, float] = field(default_factory=dict)

@@ -12,8 +12,10 @@ from typing import Any
 from quantcheck.distributed.cluster import library
 from quantcheck.distributed.mailbox import Event
 from quantcheck.errors import MeasurementError, ModelError, QuantcheckError
+from quantcheck.quality.parts import Part, Span
 from quantcheck.runner.artifacts import artifacts_of
 from quantcheck.runner.plan import Plan, Step, Task, make_plan
+from quantcheck.runner.scoring import Share
 from quantcheck.runner.walk import before_speed, keep, measure_step
 from quantcheck.spec.experiment import Experiment, LlamaCppEngine
 from quantcheck.store import Cell, CellKey, Store
@@ -34,16 +36,19 @@ class Order:
     """What a node is asked to measure.
 
     `experiment` is its JSON, `index` the step in its plan (None: ceilings and calibration), `keys` the cells' ids by
-    subject, `sha256` those of the driver's artifacts by variant. `given`: files of stored cells that the step reads, by
-    the cell's id. `machine`: what the results folder knows of the machine. `scratch` names the folder in the cache.
+    subject, `spans` what of each suite is scored (None: all), `sha256` those of the driver's artifacts by variant.
+    `given`: files of stored cells that the step reads, by the cell's id. `machine`: what the results folder knows of
+    the machine. `leaves_logits`: other steps are held to its logits. `scratch` names the folder in the cache.
     """
 
     experiment: str
     index: int | None
     keys: Mapping[str, str]
+    spans: Mapping[str, Span] | None
     sha256: Mapping[str, str]
     given: Mapping[str, Mapping[str, bytes]]
     machine: Mapping[str, Any]
+    leaves_logits: bool
     scratch: tuple[str, str]
     cpus: int
     folder: str
@@ -62,14 +67,14 @@ def carry_out(order: Order, mailbox: Any, logits: Sequence[Any]) -> tuple[dict[s
         os.chdir(order.folder)  # where the driver is: relative paths mean the same when storage is shared
     ray = library()
     root = cache_root().joinpath("ray", *order.scratch)
-    store = _Sending(root, ray, mailbox)
+    store = _Sending(root, ray, mailbox, order.address)
     outcome: dict[str, Any] = {"missing": {}, "error": None}
     kept: dict[str, bytes] = {}
     try:
         for folder in (root / "cells", store.work, store.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        outcome |= _measure(order, store, _Telling(mailbox), ray, logits)
-        if order.index is not None and not outcome["missing"]:
+        outcome |= _measure(order, store, _Telling(mailbox, order.spans), ray, logits)
+        if order.leaves_logits:
             kept = _logits_of(store.work)
     except QuantcheckError as error:
         # One line, with paths as they will be on the driver, where the logs are brought.
@@ -79,7 +84,7 @@ def carry_out(order: Order, mailbox: Any, logits: Sequence[Any]) -> tuple[dict[s
     finally:
         logs = {file.name: file.read_bytes()[-LOG_BYTES:] for file in store.logs.glob("*") if file.is_file()}
         if logs:
-            ray.get(mailbox.put.remote(("logs", (logs,))))
+            ray.get(mailbox.put.remote(("logs", (logs, order.spans is not None))))
         for folder in (root / "cells", store.logs):
             shutil.rmtree(folder, ignore_errors=True)
     return outcome, kept
@@ -115,7 +120,8 @@ def _measure(order: Order, store: "_Sending", progress: "_Telling", ray: Any, lo
                                    "asks for; give both the same engine version and the same files")
     _bring(order, plan, artifacts, store)
     _bring_logits(store.work, ray, logits)
-    missing = measure_step(plan, step, keys, artifacts, store, progress, order.machine.get("calibration"))
+    share = None if order.spans is None else Share(order.spans, store.keep)
+    missing = measure_step(plan, step, keys, artifacts, store, progress, order.machine.get("calibration"), share)
     return {"missing": missing}
 
 
@@ -167,12 +173,17 @@ def _logits_of(work: Path) -> dict[str, bytes]:
 class _Sending(Store):
     """A scratch store whose cells are with the driver as soon as they are written."""
 
-    def __init__(self, root: Path, ray: Any, mailbox: Any) -> None:
+    def __init__(self, root: Path, ray: Any, mailbox: Any, address: str) -> None:
         super().__init__(root)
-        self._ray, self._mailbox = ray, mailbox
+        self._ray, self._mailbox, self._address = ray, mailbox, address
+
+    def keep(self, key: CellKey, part: Part, record: Mapping[str, Any]) -> None:
+        """Send a part of a cell."""
+        told = {**record, "node": self._address}
+        self._ray.get(self._mailbox.put.remote(("part", (key.id, part.packed(), told))))
 
     def write(self, key: CellKey, record: Mapping[str, Any], tables: Mapping[str, Table]) -> Cell:
-        cell = super().write(key, record, tables)
+        cell = super().write(key, {**record, "node": self._address}, tables)
         self._ray.get(self._mailbox.put.remote(("cell", (key.id, files_of(cell)))))
         return cell
 
@@ -180,8 +191,9 @@ class _Sending(Store):
 class _Telling:
     """Progress that is put into the mailbox; within a cell no more often than every half second."""
 
-    def __init__(self, mailbox: Any) -> None:
+    def __init__(self, mailbox: Any, spans: Mapping[str, Span] | None) -> None:
         self._mailbox = mailbox
+        self._spans = spans
         self._place: tuple[Any, ...] | None = None
         self._told = 0.0
 
@@ -197,7 +209,10 @@ class _Telling:
         place = variant, subject, block
         if place != self._place or time.monotonic() - self._told > TOLD_EVERY_S:
             self._place, self._told = place, time.monotonic()
-            self._put(("step", (variant, subject, done, of, block)))
+            if self._spans is None:
+                self._put(("step", (variant, subject, done, of, block)))
+            elif subject in self._spans:
+                self._put(("portion", (variant, subject, self._spans[subject][0], done, of)))
 
     def finished(self, variant: str, subject: str, block: int, seconds: float) -> None:
         self._put(("finished", (variant, subject, block, seconds)))

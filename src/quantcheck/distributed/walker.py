@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from quantcheck.distributed.mailbox import open_mailbox
 from quantcheck.distributed.needs import Needs, needs_of
 from quantcheck.distributed.nodes import Node, Nodes, pinned
 from quantcheck.distributed.placing import Board, Lane, Place, fits
+from quantcheck.distributed.shares import Shares
 from quantcheck.distributed.step import Order, carry_out, files_of, sweep
 from quantcheck.errors import MeasurementError, ModelError, QuantcheckError
 from quantcheck.quality.suites import JudgedSuite
@@ -89,7 +90,8 @@ class _Drive:
         self._board = Board()
         self._hands: list[_Hand] = []
         self._keys = {key.id: key for _, _, key in walk.plan.keys(walk.artifacts)}
-        self._logits: tuple[Any, Any] | None = None
+        self._logits: list[tuple[Any, Any]] = []
+        self._shares = Shares(walk)
         self._alive: list[Node] = []
         self._looked = -NODES_EVERY_S
         self._told: set[tuple[str, str, int]] = set()
@@ -100,8 +102,8 @@ class _Drive:
         steps = self._walk.plan.steps
         quality = [index for index, step in enumerate(steps) if isinstance(step, QualityStep)]
         with self._walk.stage("quality"):
-            self._go([Lane([index], "quality") for index in quality[:1]])  # the baseline, which all others are held to
-            self._go([Lane([index], "quality") for index in quality[1:]])
+            self._go(self._shared(quality[:1]))  # the baseline, which all others are held to
+            self._go(self._shared(quality[1:]))
         blocks: dict[int, list[int | None]] = {}
         for index, step in enumerate(steps):
             if isinstance(step, LoadStep) and self._walk.pending(step):
@@ -126,6 +128,12 @@ class _Drive:
                      .remote(self._run) for node in self._alive]
             ray.wait(swept, num_returns=len(swept), timeout=GRACE_S) if swept else None
         ray.kill(self._mailbox)
+
+    def _shared(self, indices: Sequence[int]) -> list[Lane]:
+        self._look()
+        needs = {index: self._needs(Lane([index], "quality")) for index in indices
+                 if self._walk.pending(self._walk.plan.steps[index])}
+        return self._shares.lanes(self._alive, needs)
 
     def _go(self, lanes: list[Lane]) -> None:
         """Measure all steps of `lanes`."""
@@ -156,8 +164,7 @@ class _Drive:
 
     def _next(self, lane: Lane) -> bool:
         """Drop the steps of which nothing is missing; whether one is left."""
-        steps = self._walk.plan.steps
-        while lane.steps and (index := lane.steps[0]) is not None and not self._walk.pending(steps[index]):
+        while lane.steps and lane.steps[0] is not None and not self._shares.pending(lane):
             lane.steps.pop(0)
             lane.tries = 0
         return bool(lane.steps)
@@ -180,26 +187,29 @@ class _Drive:
         place = self._board.take(lane, self._needs(lane), self._alive, self._hardware)
         if place is None:
             return False
-        pending = {} if index is None else walk.pending(walk.plan.steps[index])
+        pending = self._shares.pending(lane)
         order = Order(
             experiment=self._experiment,
             index=index,
             keys={subject: key.id for subject, key in pending.items()},
+            spans=None if lane.spans is None else {subject: lane.spans[subject] for subject in pending},
             sha256={name: artifact.sha256 for name, artifact in walk.artifacts.items()},
             given=self._given(index),
             machine={name: value for name, value in (walk.store.read_document("experiment.json") or {}).items()
                      if name in ("ceilings", "calibration")},
+            leaves_logits=lane.kind == "quality" and index is not None
+            and walk.plan.steps[index].entry == walk.plan.baseline,
             scratch=(self._run, f"{place.node.id[:12]}-{place.slot}"),
             cpus=place.cpus,
             folder=str(Path.cwd()),
             address=place.node.address,
         )
-        same = self._logits is not None and self._logits[0] == place.node.hardware
         task = self._ray.remote(num_returns=2, max_retries=0)(carry_out).options(
             num_cpus=place.cpus, num_gpus=place.gpus, memory=place.memory or None,
             scheduling_strategy=pinned(place.node.id),
         )
-        outcome, logits = task.remote(order, self._mailbox, [self._logits[1]] if same and self._logits else [])
+        known = [logits for hardware, logits in self._logits if hardware == place.node.hardware]
+        outcome, logits = task.remote(order, self._mailbox, known)
         lane.pin = place.node.id
         self._hands.append(_Hand(lane, index, pending, place, outcome, logits))
         return True
@@ -229,9 +239,14 @@ class _Drive:
                 if not walk.store.has(key):
                     walk.store.adopt(key, values[1])
                     walk.measured += 1
+            elif kind == "part":
+                self._shares.keep(self._keys[values[0]], *values[1:])
+            elif kind == "portion":
+                self._shares.portion(*values)
             elif kind == "logs":
                 for name, content in values[0].items():
-                    (walk.store.logs / Path(name).name).write_bytes(content)
+                    with (walk.store.logs / Path(name).name).open("ab" if values[1] else "wb") as log:
+                        log.write(content)
             else:
                 if kind == "finished":
                     self._told.add(values[:3])
@@ -260,22 +275,26 @@ class _Drive:
             assert isinstance(wrong, QuantcheckError)
             if hand.index is None or not isinstance(wrong, MeasurementError | ModelError):
                 raise wrong
-            walk.went_wrong(walk.plan.steps[hand.index], wrong)
+            if walk.plan.steps[hand.index].entry not in walk.failed:  # another share may have told it
+                walk.went_wrong(walk.plan.steps[hand.index], wrong)
         elif hand.index is None:
             keep(walk.store, outcome["machine"])
             walk.stages.update(outcome["stages"])
         else:
             step = walk.plan.steps[hand.index]
-            if lacking := [name for name in walk.pending(step) if name not in outcome["missing"]]:
+            left = hand.pending if step.entry not in walk.failed else {}
+            if lacking := [name for name, key in left.items()
+                           if name not in outcome["missing"] and not self._shares.arrived(key, lane)]:
                 raise MeasurementError(f"{step.entry}: {', '.join(lacking)} did not arrive from node "
                                        f"{hand.place.node.address}; run again, finished cells are kept")
             walk.not_answered(step, outcome["missing"])
             if isinstance(step, QualityStep) and step.entry == walk.plan.baseline:
-                self._logits = hand.place.node.hardware, hand.logits
+                self._logits.append((hand.place.node.hardware, hand.logits))
 
     def _lost(self, hand: _Hand, error: Exception) -> None:
         lane, node = hand.lane, hand.place.node
-        for subject, key in hand.pending.items():  # stored, and lost before it was told
+        whole = {} if lane.spans is not None else hand.pending
+        for subject, key in whole.items():  # stored, and lost before it was told
             if self._walk.store.has(key) and (key.variant, subject, key.block) not in self._told:
                 duration = self._walk.store.cell(key).record["duration_s"]
                 self._walk.progress.finished(key.variant, subject, key.block, duration)
