@@ -11,11 +11,16 @@ from tests.browser.conftest import Opened
 Open = Callable[..., Opened]
 Read = Callable[[str], Summary]
 
+TPOT, THROUGHPUT = "tpot", "output_throughput"
 RUNS = ["reference", "vllm-awq-18", "vllm-awq-18-h100", "made"]
 
 
 def known(*figures: Figure | None) -> bool:
     return all(figure is not None and figure.value is not None for figure in figures)
+
+
+def banded(figure: Figure | None) -> bool:
+    return figure is not None and figure.low is not None
 
 
 def bare(figure: Figure | None) -> bool:
@@ -59,7 +64,7 @@ def beaten(summary: Summary) -> int:
     speed = Speed(summary)
     places: dict[str, list[tuple[Figure, Figure]]] = {}
     for row in summary.loads:
-        x, y = speed("tpot", row), speed("output_throughput", row)
+        x, y = speed(TPOT, row), speed(THROUGHPUT, row)
         if x is not None and y is not None and known(x, y) and y.low is not None and not broken(row):
             places.setdefault(row.load.rpartition("@")[0], []).append((inverse(x), y))
     return sum(any(all((b.value or 0) >= (a.value or 0) for a, b in zip(p, q, strict=True))
@@ -72,7 +77,7 @@ def cost_bars(summary: Summary) -> int:
     speed = Speed(summary)
     names = [variant.name for variant in summary.variants]
     have = {(row.load.rpartition("@")[0], row.variant) for row in summary.loads
-            if known(speed("output_throughput", row))}
+            if known(speed(THROUGHPUT, row))}
     workloads = {workload for workload, _ in have}
     mix = sum(all((workload, name) in have for workload in workloads) for name in names) if len(workloads) > 1 else 0
     return len(have) + mix
@@ -81,7 +86,7 @@ def cost_bars(summary: Summary) -> int:
 def views(summary: Summary) -> Iterator[tuple[str, dict[str, int]]]:
     """How often each view must draw each mark."""
     speed = Speed(summary)
-    drawn = [row for row in summary.loads if known(speed("tpot", row), speed("output_throughput", row))]
+    drawn = [row for row in summary.loads if known(speed(TPOT, row), speed(THROUGHPUT, row))]
     figures = [(speed(key, row), row) for key in speed.keys for row in summary.loads]
     figures += [(ratio.ratio, row) for ratio in summary.degradation for row in summary.loads
                 if (row.load, row.variant) == (ratio.load, ratio.variant)]
@@ -98,15 +103,20 @@ def views(summary: Summary) -> Iterator[tuple[str, dict[str, int]]]:
     phases = [phase for row in summary.roofline for phase in ((row.mbu, row.mfu), (row.prefill_mbu, row.prefill_mfu))]
     yield "verdict", {"table.wide tbody tr": len(summary.variants), ".decision": len(summary.decisions),
                       ".warning": sum(row.key != "unfinished" for row in summary.warnings)}
-    yield "size", {".mark": len(sizes), ".mark.hollow": sum(row.on is False for row in sizes)}
-    halves = [row for row in drawn if bare(speed("output_throughput", row)) and not broken(row)]
+    yield "size", {".mark": len(sizes), ".mark.hollow": sum(row.on is False for row in sizes),
+                   ".whisker": sum(map(banded, (row.y for row in sizes)))}
+    halves = [row for row in drawn if bare(speed(THROUGHPUT, row)) and not broken(row)]
     yield "throughput", {".mark": sum(not broken(row) for row in drawn), ".cross": sum(map(broken, drawn)),
-                         ".mark.hollow": beaten(summary), ".mark.half": len(halves)}
+                         ".mark.hollow": beaten(summary), ".mark.half": len(halves),
+                         ".whisker": sum(banded(speed(key, row)) for row in drawn for key in (TPOT, THROUGHPUT))}
     yield "latency", {".mark": sum(not broken(row) for _, row in lines), ".cross": sum(broken(row) for _, row in lines),
-                      ".mark.half": sum(bare(figure) and not broken(row) for figure, row in lines)}
+                      ".mark.half": sum(bare(figure) and not broken(row) for figure, row in lines),
+                      ".whisker": sum(banded(figure) for figure, _ in lines)}
     yield "memory", {".part": sum(map(known, parts)), ".predicted": sum(map(known, predicted))}
     yield "cost?price=2&ttft=0&tpot=0&e2e=0", {".part": cost_bars(summary)}
-    yield "tasks", {".mark": sum(known(row.delta) for row in summary.quality) + sum(known(row.ratio) for row in others),
+    changes = [figure for figure in (*(row.delta for row in summary.quality), *(row.ratio for row in others))
+               if known(figure)]
+    yield "tasks", {".mark": len(changes), ".whisker": sum(map(banded, changes)),
                     ".outputs": sum(row.variant == summary.most_changed[-1].variant for row in summary.most_changed)}
     yield "roofline", {".mark": sum(known(*phase) for phase in phases)}
     yield "run", {".warning": len(summary.warnings), ".drift": sum(known(row.drift) for row in summary.blocks)}

@@ -184,7 +184,7 @@ CASES: dict[str, tuple[Callable[[Run], None], str]] = {
     "baseline_moved": (baseline_moved, "the baseline measured again came out faster than itself"),
     "clocks_moved": (clocks_moved, "the CPU's clock moved between 2,500 and 3,000 MHz at short@c8"),
     "gpu_heat": (gpu_heat, "the GPU at short@c8 was at 55 degrees C for F16 (block 0) and at 75 for Q8_0 (block 1)"),
-    "gpu_throttled": (gpu_throttled, "Q8_0 at short@c8: the GPU's clocks were held back in 40% of the looks (power"),
+    "gpu_throttled": (gpu_throttled, "Q8_0 at short@c8: the GPU's clocks were held back in 40% of the samples (power"),
     "foreign_process": (foreign_process, "Q8_0 (block 1) at short@c8: 2 processes not of the engine, with 3.0 GB of "
                                          "its memory, were on its GPU"),
     "server_differs": (server_differs, "Q8_0 (block 1) at short@c8: the server counts 1,280 generated tokens"),
@@ -260,8 +260,8 @@ def test_a_gpus_clock_is_told_and_its_block_is_marked_with_what_throttled_it() -
     (row,) = summary.warnings
     assert row.key == "clocks_moved"
     assert row.text == ("the GPU's SM clock at short@c8 was 1,500 MHz for Q8_0 (block 1) (power cap in 3% of the "
-                        "looks) and 1,900 MHz for F16 (block 0)")
-    mark = "the GPU's SM clock at short@c8 was 1,500 MHz for Q8_0 (power cap in 3% of the looks) and 1,900 MHz for F16"
+                        "samples) and 1,900 MHz for F16 (block 0)")
+    mark = "the GPU's SM clock at short@c8 was 1,500 MHz for Q8_0 (power cap in 3% of the samples) and 1,900 MHz for F16"
     assert [block.marks for block in summary.blocks] == [[], [mark], [], [], []]
     assert f"- Block 1 is marked: {mark}.\n" in markdown.render(summary)
     # Its figures stand.

@@ -61,7 +61,7 @@ def clock_lines(load: str, windows: Sequence[Window]) -> Iterator[str]:
     if ends and ends[1][0] > GPU_CLOCK_RATIO * ends[0][0]:
         (low, slow), (high, fast) = ends
         held = throttle_share(slow[2])
-        why = f" ({held[0]} in {held[1]:.0%} of the looks)" if held else ""
+        why = f" ({held[0]} in {held[1]:.0%} of the samples)" if held else ""
         yield (f"the GPU's SM clock at {load} was {low:,.0f} MHz for {_named(slow, windows)}{why} and {high:,.0f} "
                f"MHz for {_named(fast, windows)}")
 

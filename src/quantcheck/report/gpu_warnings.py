@@ -25,7 +25,7 @@ def _throttled(seen: Seen) -> Iterator[str]:
             if held and held[1] > THROTTLED_SHARE:
                 worst[load, variant] = max((held[1], held[0]), worst.get((load, variant), (0.0, "")))
     for (load, variant), (share, reason) in sorted(worst.items(), key=lambda item: -item[1][0]):
-        yield f"{variant} at {load}: the GPU's clocks were held back in {share:.0%} of the looks ({reason})"
+        yield f"{variant} at {load}: the GPU's clocks were held back in {share:.0%} of the samples ({reason})"
 
 
 def _foreign(seen: Seen) -> Iterator[str]:

@@ -37,7 +37,7 @@ export function Forest({ run, rows, zero, margin, log, format, unit, title }: {
         let y = TOP;
         return (
           <>
-            <XAxis scale={x} ticks={thin(x.ticks, x, 44)} format={(v) => trimmed(format(v))} y={bottom} top={TOP} from={left} to={right} label={unit} />
+            <XAxis scale={x} ticks={thin(x.ticks, x, 44)} format={(v) => trimmed(format(v, false))} y={bottom} top={TOP} from={left} to={right} label={unit} />
             <line className="zero" x1={x(zero)} x2={x(zero)} y1={TOP} y2={bottom} />
             {groups.map((group) => {
               const mine = rows.filter((r) => r.group === group);

@@ -12,7 +12,8 @@ import { Fig } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
-const asUsd: Format = (value, unit = true, of) => (unit ? "$" : "") + grouped(value, decimals(value, of, value < 0.1 ? 4 : value < 10 ? 3 : 2));
+const usdDigits = (value: number, of?: Figure) => decimals(value, of, value < 0.1 ? 4 : value < 10 ? 3 : 2);
+const asUsd: Format = (value, unit = true, of) => (unit ? "$" : "") + grouped(value, usdDigits(value, of));
 const PERCENTILES = ["p50", "p90", "p95", "p99"];
 const LIMITS = ["ttft", "tpot", "e2e"] as const;
 // `itl_ms` binds every request's mean time per token.
@@ -162,6 +163,9 @@ const Bars = memo(function Bars({ run, rows, mix }: { run: Run; rows: Held[]; mi
   if (!(most > 0)) return <Absent>Cost: n/a ({bars.map((b) => b.measured.reason).find(Boolean) ?? "all variants are hidden"}).</Absent>;
   const height = groups.reduce((sum, [, b]) => sum + HEAD + b.length * PITCH, 0) + 44;
   const names = [...look.keys()];
+  // Prices one below the other have the same decimals: those that all their intervals support, and two digits of the least.
+  const least = Math.min(...drawn.map((f) => f.value!).filter((value) => value > 0));
+  const digits = Math.max(0, Math.min(...drawn.map((f) => usdDigits(f.value!, f))), 1 - Math.floor(Math.log10(least)));
   return (
     <Chart title="Cost of a million output tokens" height={height}>
       {(width) => {
@@ -187,7 +191,7 @@ const Bars = memo(function Bars({ run, rows, mix }: { run: Run; rows: Held[]; mi
                   <text className="strong" x={0} y={head + 20}>{group}</text>
                   {mine.map((bar, i) => (
                     <BarRow key={bar.variant} bar={bar} top={head + HEAD + i * PITCH} colour={look.get(bar.variant)!.colour}
-                      hatch={`url(#between-${names.indexOf(bar.variant)})`} x={x} most={most} width={width} wide={wide} />
+                      price={(value) => `$${grouped(value, digits)}`} hatch={`url(#between-${names.indexOf(bar.variant)})`} x={x} most={most} width={width} wide={wide} />
                   ))}
                 </g>
               );
@@ -202,8 +206,8 @@ const Bars = memo(function Bars({ run, rows, mix }: { run: Run; rows: Held[]; mi
 /** As much of `text` as `room` px hold. */
 const clipped = (text: string, room: number) => text.length * 6.4 > room ? `${text.slice(0, Math.max(1, Math.floor(room / 6.4) - 1))}…` : text;
 
-function BarRow({ bar, top, colour, hatch, x, most, width, wide }: {
-  bar: Bar; top: number; colour: string; hatch: string; x: ScaleLinear<number, number>; most: number; width: number; wide: boolean;
+function BarRow({ bar, top, colour, price, hatch, x, most, width, wide }: {
+  bar: Bar; top: number; colour: string; price: (value: number) => string; hatch: string; x: ScaleLinear<number, number>; most: number; width: number; wide: boolean;
 }) {
   const { measured, between, point, variant, title } = bar;
   const [left, right] = x.range() as [number, number];
@@ -231,9 +235,9 @@ function BarRow({ bar, top, colour, hatch, x, most, width, wide }: {
         </>
       )}
       <text x={x(end) + 8} y={here ? middle : below} dy="0.32em">
-        {here ? asUsd(measured.value!, true, measured) : ""}
+        {here ? price(measured.value!) : ""}
         {wide && here && bar.at ? <tspan dx={8} className="sum">{bar.at.split(/[,;]/)[0]}</tspan> : null}
-        {between?.usd.value != null && (wide || !here) ? <tspan dx={here ? 8 : 0} className="sum">{wide ? `(${asUsd(between.usd.value)} interpolated)` : asUsd(between.usd.value)}</tspan> : null}
+        {between?.usd.value != null && (wide || !here) ? <tspan dx={here ? 8 : 0} className="sum">{wide ? `(${price(between.usd.value)} interpolated)` : price(between.usd.value)}</tspan> : null}
       </text>
     </g>
   );

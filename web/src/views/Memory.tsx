@@ -63,7 +63,7 @@ export function Memory({ run }: { run: Run }) {
       <Bars rows={rows} parts={parts} devices={drawn} />
       <p className="note">
         {gpu
-          ? "Measured, in the look of one window in which most was in use. The engine reserves as much KV cache as its setting allows; what the measured loads need of it is in the table, and the footprint counts only that."
+          ? "Measured at the moment of one window at which most was in use. The engine reserves as much KV cache as its setting allows; what the measured loads need of it is in the table, and the footprint counts only that."
           : `The bytes of the weights file, and what the engine reserved for keys and values. Overhead and what is free are not split up here: ${run.environment.gpus instanceof Array && run.environment.gpus.length ? whyMissing(run, "GPU memory") : "the process's resident memory, all of it together, is in the table"}.`}
         {drawn.length ? ` Dashed rules are the memory of common GPUs, whose GB are 1.07 of the axis: ${drawn.join(", ")} GB.` : ` All of it is less than the ${DEVICES[0]} GB of a small GPU; the rules at ${DEVICES.join(", ")} GB lie beyond the axis.`}
       </p>
@@ -145,12 +145,6 @@ function Bars({ rows, parts, devices }: { rows: Row[]; parts: Part[]; devices: n
               </pattern>
             </defs>
             <XAxis scale={x} ticks={x.ticks(Math.max(3, width / 120))} format={(v) => `${+(v / scale).toPrecision(4)}`} y={bottom} top={top} from={left} to={right} label={unit} />
-            {devices.map((gb) => (
-              <g key={gb} className="rule">
-                <text x={x(gb * GIB)} y={top - 4} textAnchor="middle">{width > 620 ? `${gb} GB` : gb}</text>
-                {rows.map((row, i) => <line key={row.variant} x1={x(gb * GIB)} x2={x(gb * GIB)} y1={top + i * pitch + 18} y2={top + i * pitch + 20 + bar + 9} />)}
-              </g>
-            ))}
             {rows.map((row, i) => {
               const y = top + i * pitch;
               let from = 0;
@@ -183,6 +177,12 @@ function Bars({ rows, parts, devices }: { rows: Row[]; parts: Part[]; devices: n
                 </g>
               );
             })}
+            {devices.map((gb) => (
+              <g key={gb} className="rule">
+                <text x={x(gb * GIB)} y={top - 4} textAnchor="middle">{width > 620 ? `${gb} GB` : gb}</text>
+                {rows.map((row, i) => <line key={row.variant} x1={x(gb * GIB)} x2={x(gb * GIB)} y1={top + i * pitch + 18} y2={top + i * pitch + 20 + bar + 9} />)}
+              </g>
+            ))}
           </>
         );
       }}

@@ -3,7 +3,7 @@ import { changeScale, isWide, thin } from "@/charts/change";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
 import { HALF, Legend, Mark, looks } from "@/charts/marks";
 import { useAddress } from "@/data/address";
-import { type Format, asBytes, asCount, asFineRatio, asMetric, asPoints, figureText, hasInterval, metric, trimmed } from "@/data/format";
+import { type Format, asBytes, asCount, asFineRatio, asMetric, asPoints, asRatio, figureText, hasInterval, metric, trimmed } from "@/data/format";
 import { type Figure, type Run, whyMissing } from "@/data/run";
 import { Fig, Missing } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
@@ -46,7 +46,18 @@ export function Size({ run }: { run: Run }) {
   const { get, set } = useAddress();
   const found = axes(run);
   const axis = found.find((a) => a.key === get("quality")) ?? found[0];
-  if (!axis) return <Absent>Quality against size: n/a ({whyMissing(run, "quality")}).</Absent>;
+  if (!axis) {
+    return (
+      <>
+        <Absent>Quality against size: n/a ({whyMissing(run, "quality")}).</Absent>
+        <Table caption="The sizes alone" rows={run.variants} columns={[
+          { title: "variant", cell: (v) => v.name }, { title: "size", number: true, cell: (v) => <Fig figure={v.size.bytes} format={asBytes} /> },
+          { title: "ratio", number: true, cell: (v) => v.baseline ? <Missing reason="is the baseline" /> : <Fig figure={v.size.ratio} format={asRatio} /> },
+          { title: metric("bits_per_weight").label.toLowerCase(), number: true, cell: (v) => <Fig figure={v.size.bits_per_weight} format={(x) => asMetric("bits_per_weight")(x, false)} /> },
+        ]} />
+      </>
+    );
+  }
   const log = (get("changes") ?? (isWide(known(axis.points), axis.zero, axis.step) ? "log" : "linear")) === "log";
   const ranked = axis.points.some((p) => p.on !== null);
   return (

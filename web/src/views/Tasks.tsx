@@ -52,8 +52,9 @@ export function Tasks({ run }: { run: Run }) {
         <>
           <p className="note">
             Percentage points against {run.experiment.baseline}, paired by item, with 95% intervals. An interval right of the dashed
-            margin speaks for safe, one left of zero for harmed; where it holds both, more items are needed. The words are adjusted for
-            the number of tasks, so just beyond a line one may still be inconclusive. Lost: right before, wrong now.
+            margin speaks for safe, one left of zero for harmed; where it is neither, more items are needed. The words are adjusted
+            for the number of tasks, so an interval just beyond a line may still be inconclusive.
+            <span className="narrow"> ✓ safe, ✗ harmed, ? inconclusive.</span> Lost: right before, wrong now.
           </p>
           <Forest run={run} rows={taskRows} zero={0} margin={points} log={log} format={asPoints} unit="percentage points (higher is better)" title="Change of accuracy by task" />
           <Behind title="The figures of the tasks">
