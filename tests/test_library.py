@@ -129,7 +129,12 @@ def test_mlflow_gets_what_the_report_says(folder: Path, monkeypatch: pytest.Monk
     assert got["tags"]["quantcheck.word"] == "do not ship"
     assert got["artifacts"] == ["comparison.md", "summary.json", "report.html"]
     row = next(row for row in summary["speed"] if row["variant"] == "Q2_K" and row["value"]["value"] is not None)
-    assert got["metrics"][f"{row['metric']}/{row['load'].replace('@', '-')}"] == row["value"]["value"]
+    load = row["load"].replace("@", "-")
+    assert got["metrics"][f"{row['metric']}/{load}"] == row["value"]["value"]
+    assert got["metrics"][f"{row['metric']}_ratio/{load}_low"] == row["ratio"]["low"]
+    task = next(row for row in summary["quality"] if row["variant"] == "Q2_K")
+    assert got["metrics"][f"accuracy_change/{task['task']}_high"] == task["delta"]["high"]
+    assert not [name for name in got["metrics"] for other in got["metrics"] if other.startswith(f"{name}/")]
     with pytest.raises(SpecError, match="no variant"):
         quantcheck.log_to_mlflow(folder, variant="nope")
 

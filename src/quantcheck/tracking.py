@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from quantcheck.errors import EngineUnavailable, SpecError
+from quantcheck.report.row import Figure
 from quantcheck.report.summary import Summary
 
 __all__ = ["log"]
 
+CORPUS_FIGURES = ("perplexity", "kl_divergence", "top1_agreement")
 ARTIFACTS = ("comparison.md", "summary.json", "report.html")
 
 
@@ -45,10 +47,24 @@ def log(summary: Summary, folder: Path, variant: str | None = None) -> list[str]
 
 
 def _metrics(summary: Summary, variant: str) -> dict[str, float]:
-    """What has a value: a figure that is missing is left out, because MLflow has no word for it."""
-    found = {f"{row.metric}/{_safe(row.load)}": row.value.value for row in summary.speed if row.variant == variant}
-    found["size_bytes"] = next(row.size.bytes.value for row in summary.variants if row.name == variant)
-    return {name: float(value) for name, value in found.items() if value is not None}
+    """What has a value, and the ends of its interval as NAME_low and NAME_high; MLflow has no word for what is missing.
+
+    No name is another's folder: MLflow's file store keeps a file for each.
+    """
+    figures: dict[str, Figure] = {}
+    for row in summary.speed:
+        if row.variant == variant:
+            figures |= {f"{row.metric}/{row.load}": row.value, f"{row.metric}_ratio/{row.load}": row.ratio}
+    for task in summary.quality:
+        if task.variant == variant:
+            figures |= {f"accuracy/{task.task}": task.accuracy, f"accuracy_change/{task.task}": task.delta}
+    for corpus in summary.corpora:
+        if corpus.variant == variant:
+            figures |= {f"{key}/{corpus.corpus}": getattr(corpus, key) for key in CORPUS_FIGURES}
+    figures["size_bytes"] = next(row.size.bytes for row in summary.variants if row.name == variant)
+    ends = {f"{name}{end}": value for name, figure in figures.items()
+            for end, value in (("", figure.value), ("_low", figure.low), ("_high", figure.high))}
+    return {_safe(name): float(value) for name, value in ends.items() if value is not None}
 
 
 def _safe(name: str) -> str:
