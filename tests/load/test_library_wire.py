@@ -15,6 +15,8 @@ from quantcheck.load.client import Traffic
 from quantcheck.load.records import read_exchange
 from tests.load.scripted import EVENTS, FINE, HEAD, Peer, Server, answering, by_phase, chunk, chunked, schedule, send
 
+pytestmark = pytest.mark.alone
+
 TOKENS = [b'data: {"choices": [{"text": " %d", "token_ids": [%d]}]}\n\n' % (n, n) for n in range(4)]
 ANSWER = [*TOKENS, b"data: [DONE]\n\n"]
 FAR = "203.0.113.7:8000"  # of RFC 5737, nobody's

@@ -26,6 +26,8 @@ from tests.load.scripted import (
     send,
 )
 
+pytestmark = pytest.mark.alone
+
 CRLF_EVENTS = [b'data: {"n":%d}\r\n\r\n' % n for n in range(3)]
 TRICKY = b"data: 0\r\n\r\n0\r\n\r\n\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
 

@@ -43,6 +43,7 @@ def test_allowed_expressions_have_pythons_value(source: str, x: object, value: o
     assert same_value(evaluate(source, x), value)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "source",
     [
@@ -76,6 +77,7 @@ WORDS = (
 TOKENS = st.sampled_from(WORDS.split())
 
 
+@pytest.mark.alone
 @settings(max_examples=600, deadline=None)
 @given(pieces=st.lists(TOKENS, max_size=14), x=st.one_of(st.integers(-99, 99), st.just("word"), st.just([4, 2])))
 def test_no_jumble_of_python_raises_anything_else_or_takes_long(pieces: list[str], x: object) -> None:

@@ -9,8 +9,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from quantcheck.store import Store
 from tests.conftest import Run, command, left_running
+
+pytestmark = pytest.mark.alone
 
 
 def written(results: Path) -> dict[str, float]:
@@ -29,7 +33,7 @@ def test_kill_at_any_moment(tmp_path: Path, fake: Callable[..., Path], run: Run)
     moments = random.Random(20261120)
     seen: dict[str, float] = {}
     kills = 0
-    while kills < 22:
+    while kills < 12:
         process = subprocess.Popen(command("run", "exp.yaml", "--quiet"), cwd=tmp_path, stderr=subprocess.PIPE)
         try:
             process.wait(timeout=moments.uniform(0.1, 3.0))

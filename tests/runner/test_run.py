@@ -100,6 +100,7 @@ def sped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.alone
 def test_a_scripted_speed_up_is_found_and_is_the_servers_own(sped: Path) -> None:
     summary = summary_of(sped)
     for metric, measure in (("tpot", true_tpot), ("ttft", true_ttft)):
@@ -126,6 +127,7 @@ def test_a_scripted_speed_up_is_found_and_is_the_servers_own(sped: Path) -> None
     assert "b" in summary["headline"]["sentence"]
 
 
+@pytest.mark.alone
 def test_the_interval_is_the_t_interval_of_the_blocks_log_ratios(sped: Path) -> None:
     values: dict[str, dict[int, float]] = defaultdict(dict)
     hashes: dict[int, set[str]] = defaultdict(set)
@@ -155,6 +157,7 @@ def test_the_interval_is_the_t_interval_of_the_blocks_log_ratios(sped: Path) -> 
     assert len(set.union(*hashes.values())) == 4
 
 
+@pytest.mark.alone
 def test_a_variant_that_never_starts_is_missing_with_its_reason_and_made_good_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +203,7 @@ def test_a_baseline_that_never_starts_ends_the_run(tmp_path: Path) -> None:
     assert list(Store(tmp_path / "out").cells()) == []
 
 
+@pytest.mark.alone
 def test_report_writes_the_same_bytes_again(tmp_path: Path, sped: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(sped, out)
@@ -212,6 +216,7 @@ def test_report_writes_the_same_bytes_again(tmp_path: Path, sped: Path) -> None:
     assert before["comparison.md"].decode().startswith("# ")
 
 
+@pytest.mark.alone
 def test_the_command_ends_with_1_for_a_variant_that_never_starts(tmp_path: Path) -> None:
     """The real command in a process of its own, in which variant b's engine is made to fail."""
     (tmp_path / "e.yaml").write_text(json.dumps(experiment(blocks=1).model_dump(mode="json", by_alias=True)))

@@ -10,6 +10,8 @@ import quantcheck
 from quantcheck import Experiment
 from quantcheck.report.summary import SpeedRow, Summary
 
+pytestmark = pytest.mark.alone
+
 MARGIN = 0.02
 
 

@@ -10,6 +10,8 @@ import pytest
 from quantcheck.telemetry.nvml import GpuSampler, open_nvml
 from tests.telemetry.fake_nvml import GIB, Nvml
 
+pytestmark = pytest.mark.alone
+
 OWN, OTHER = 4_000_001, 4_000_002
 
 
