@@ -1,5 +1,6 @@
 """Tasks that are not read from plain files: any of lm-eval's by name, over the hub's data, or the user's definition."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ __all__ = ["load"]
 def load(name: str, fewshot: int | None = None) -> list[Part]:
     """The parts of the task or group `name`; a name that ends in `.yaml` is a definition of the user's.
 
-    lm-eval's index of all its tasks is made for it, which takes ten seconds. Raises `SpecError` for an unknown name or
-    a definition that is wrong, `EngineUnavailable` where its data cannot be fetched or it runs code of the model.
+    lm-eval's index of all its tasks is made for the first, which takes ten seconds. Raises `SpecError` for an unknown
+    name or a definition that is wrong, `EngineUnavailable` where its data cannot be fetched or it runs code of the
+    model.
     """
     need()
     try:
@@ -45,10 +47,16 @@ def _tasks(name: str) -> dict[str, Any]:
         for key in ("tag", "group"):
             config.pop(key, None)
         return {str(config.get("task", Path(name).stem)): ConfigurableTask(config=config)}
+    found: dict[str, Any] = _all_tasks().load([name])["tasks"]
+    return found
+
+
+@cache
+def _all_tasks() -> Any:
+    """lm-eval's index of its own tasks. It keeps no task that it has loaded: each call of `load` makes its own."""
     from lm_eval.tasks import TaskManager
 
-    found: dict[str, Any] = TaskManager().load([name])["tasks"]
-    return found
+    return TaskManager()
 
 
 def _part(key: str, task: Any, *, grouped: bool) -> Part:

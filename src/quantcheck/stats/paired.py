@@ -6,6 +6,7 @@ is as wide as n items without a flip allow, not zero.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def score_z(gained: ArrayLike, lost: ArrayLike, n: ArrayLike, delta: float) -> A
         return np.where(variance > 0, difference / np.sqrt(variance), certain)[()]
 
 
+@lru_cache(maxsize=10_000)
 def score_interval(
     gained: float, lost: float, n: float, quantile: float, upper: float | None = None
 ) -> tuple[float, float]:
