@@ -36,6 +36,35 @@ def test_the_cache_is_what_the_engines_reserved(
     assert row.weights_bytes.value == 7
 
 
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+ASYMMETRIC = {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {
+    "num_bits": 4, "group_size": 128, "symmetric": False, "strategy": "group"}}}}
+FILES, HELD = 4_163_379_200, 4_284_229_878
+"""Of Mistral-7B's shape in AWQ: what the files hold, and the log's 3.99 GiB of a start on an H200 (vLLM 0.25.1)."""
+
+
+@pytest.mark.parametrize("quantization", [AWQ, ASYMMETRIC])
+def test_zero_points_that_machete_widens_are_counted(quantization: dict[str, Any]) -> None:
+    recipe = {"bytes": FILES, "architecture": {**MISTRAL, "tied": False}, "parameters": 7_247_757_312,
+              "quantization": quantization}
+    row = first({"kernels": {"AutoAWQMarlinLinearMethod": "MacheteLinearKernel"}}, recipe)
+    # By hand: groups of 128 in the seven matrices of 32 layers, 2 bytes for half of one.
+    matrices = 32 * (2 * 4096 * 4096 + 2 * 1024 * 4096 + 3 * 14336 * 4096)
+    assert row.weights_bytes.value == FILES + matrices // 128 * 3 / 2
+    assert row.weights_bytes.value == pytest.approx(HELD, rel=0.01)
+
+
+@pytest.mark.parametrize(("kernel", "quantization"), [
+    ("MarlinLinearKernel", AWQ), (None, AWQ), ("MacheteLinearKernel", {**AWQ, "zero_point": False}),
+    ("MacheteLinearKernel", None), ("MacheteLinearKernel", {"config_groups": {"group_0": {"weights": None}}}),
+    ("MacheteLinearKernel", {**AWQ, "group_size": -1}),
+])
+def test_no_other_kernel_or_format_widens(kernel: str | None, quantization: dict[str, Any] | None) -> None:
+    recipe = {"bytes": FILES, "architecture": MISTRAL, "parameters": 7_247_757_312, "quantization": quantization}
+    row = first({"kernels": {"Layer": kernel}} if kernel else {}, recipe)
+    assert row.weights_bytes.value == FILES
+
+
 def test_what_is_needed_is_the_fullest_load_in_whole_blocks() -> None:
     load = {"workloads": {"a": {"prompt_tokens": 30, "output_tokens": 10}}, "concurrency": [1, 8], "rate": [99]}
     row = first({}, {"architecture": REFERENCE}, load=load)

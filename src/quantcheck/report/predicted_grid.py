@@ -7,8 +7,9 @@ from quantcheck.report.summary import Figure, Summary
 __all__ = ["PREDICTED_WORDS", "predicted_grid"]
 
 PREDICTED_WORDS = (
-    "Predicted: the bytes of the weight files, and keys and values of as many tokens as the engine says its cache has "
-    "room for. Needed is what the fullest load of fixed streams holds at most, every request at its full length."
+    "Predicted: the bytes of the weight files and what the engine's kernel widens of them, and keys and values of as "
+    "many tokens as the engine says its cache has room for. Needed is what the fullest load of fixed streams holds at "
+    "most, every request at its full length."
 )
 
 

@@ -1,7 +1,8 @@
 """What memory should hold by arithmetic alone, to stand beside what was measured of it.
 
-Weights: the bytes of the files. A token's keys and values: 2 x layers x heads of keys x head size x bytes a value, for
-a Llama-like model. The cache: that, times the tokens that the engine says it has room for.
+Weights: the bytes of the files, and what the engine's kernel widens of them. A token's keys and values: 2 x layers x
+heads of keys x head size x bytes a value, for a Llama-like model. The cache: that, times the tokens that the engine
+says it has room for.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,10 @@ __all__ = ["KV_BYTES", "predicted_memory_rows"]
 KV_BYTES = 2.0
 """Of a key or value, unless the engine says otherwise: 16 bits are the default of llama.cpp and vLLM."""
 
+MACHETE = "MacheteLinearKernel"
+WIDE_BYTES = 2
+"""Of a zero point that a kernel has widened to the activations' type, float16 or bfloat16."""
+
 
 def predicted_memory_rows(index: CellIndex, artifacts: Mapping[str, Mapping[str, Any]]) -> list[PredictedMemoryRow]:
     """A row per variant; none without a load, as nothing is measured then that could stand beside it."""
@@ -28,13 +33,45 @@ def _row(index: CellIndex, variant: str, recipe: Mapping[str, Any]) -> Predicted
     engines = [cell.record["result"].get("engine", {}) for cell in index.load_cells(variant)]
     engine = engines[0] if engines else {}
     size = recipe.get("bytes")
-    weights = Figure(value=float(size)) if size else Figure(reason="the recipe does not say how large the weights are")
+    weights = (Figure(value=float(size) + _widened(recipe, engine)) if size
+               else Figure(reason="the recipe does not say how large the weights are"))
     token = _token_bytes(recipe, engine)
     room, held = _room(engine), _held(index)
     return PredictedMemoryRow(
         variant=variant, weights_bytes=weights, kv_bytes_per_token=token, kv_room_tokens=room, kv_held_tokens=held,
         kv_cache_bytes=_times(token, room), kv_needed_bytes=_times(token, held),
     )  # fmt: skip
+
+
+def _widened(recipe: Mapping[str, Any], engine: Mapping[str, Any]) -> float:
+    """Bytes that vLLM's Machete kernel (Hopper) adds to the files' when it loads a format with zero points.
+
+    It multiplies each packed zero point by its scale and keeps the product in the activations' type: 2 bytes instead of
+    `bits / 8`, one for each group of weights (`transform_w_zp` in vLLM's `kernels/linear/mixed_precision/machete.py`,
+    read in 0.25.1 and 0.32). Marlin packs them again. Of Mistral-7B's shape in AWQ with groups of 128 that is 82 MB:
+    4.245 GB, where its log says 3.99 GiB (4.284 GB); 8 MB more are the table of rotary angles, which is no weight, and
+    the last 31 MB lie within what PyTorch's allocator rounds up (not measured).
+    """
+    shape, parameters = Shape.read(recipe.get("architecture") or {}), recipe.get("parameters")
+    found = _zero_points(recipe.get("quantization"))
+    if MACHETE not in (engine.get("kernels") or {}).values() or shape is None or not parameters or found is None:
+        return 0.0
+    bits, group = found
+    tables = (1 if shape.tied else 2) * shape.vocabulary * shape.hidden
+    return float((parameters - tables) / group * (WIDE_BYTES - bits / 8))
+
+
+def _zero_points(quantization: Any) -> tuple[int, int] | None:
+    """(bits, group size) of a format with a zero point for each group of weights; None for any other."""
+    if not isinstance(quantization, Mapping):
+        return None
+    groups = quantization.get("config_groups")
+    inner = next(iter(groups.values()), {}).get("weights") if isinstance(groups, Mapping) else None
+    bits, group, has = (
+        (inner.get("num_bits"), inner.get("group_size"), inner.get("symmetric") is False) if inner
+        else (quantization.get("bits"), quantization.get("group_size"), quantization.get("zero_point") is True)
+    )
+    return (bits, group) if has and isinstance(bits, int) and isinstance(group, int) and group > 0 else None
 
 
 def _token_bytes(recipe: Mapping[str, Any], engine: Mapping[str, Any]) -> Figure:

@@ -148,7 +148,7 @@ class PredictedMemoryRow(Row):
     """What memory should hold by arithmetic: bytes of files, and keys and values of so many tokens."""
 
     variant: str
-    weights_bytes: Figure = Field(description="of the weight files")
+    weights_bytes: Figure = Field(description="of the weight files, and what the engine's kernel widens of them")
     kv_bytes_per_token: Figure
     kv_room_tokens: Figure = Field(description="that the engine says its cache has room for")
     kv_held_tokens: Figure = Field(description="of the fullest load of fixed streams, all requests at full length")
