@@ -92,6 +92,9 @@ def test_a_server_without_metrics_counts_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("said", "meaning"), [
     ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "the GPU's memory is too small (CUDA out"),
     ("ValueError: The quantization method nvfp4 is not supported here", "the GPU cannot run this format"),
+    ("ValueError: To serve at least one request with the models's max seq len (512), 0.1 GiB KV cache is needed",
+     "its KV cache is too small (To serve"),
+    ("OSError: [Errno 98] Address already in use", "another program took its port meanwhile"),
     ("api_server.py: error: unrecognized arguments: --max-sums 3", "it does not know an option of engine.args"),
 ])
 def test_what_a_failed_start_says_is_the_error(tmp_path: Path, said: str, meaning: str) -> None:
@@ -100,6 +103,17 @@ def test_what_a_failed_start_says_is_the_error(tmp_path: Path, said: str, meanin
         server(tmp_path, python).start()
     assert meaning in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_file_by_which_workers_met_is_taken_away(tmp_path: Path) -> None:
+    met, other = tmp_path / f"vllm_dist_{'0a' * 16}", tmp_path / f"vllm_dist_{'0b' * 16}"
+    met.touch()
+    other.touch()
+    line = f"INFO world_size=1 rank=0 local_rank=-1 distributed_init_method=file://{met} backend=gloo"
+    with server(tmp_path, interpreter(tmp_path, f"print({line!r}, flush=True)\n{SERVER}")):
+        assert met.exists()
+    assert not met.exists()
+    assert other.exists()
 
 
 def test_a_hanging_start_is_given_up(tmp_path: Path) -> None:

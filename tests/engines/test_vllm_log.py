@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,23 @@ def test_kernels_by_layer() -> None:
            "CompressedTensorsW8A8Fp8\n")
     assert vllm_facts(log) == {"kernels": {"CompressedTensorsWNA16": "MacheteLinearKernel",
                                            "CompressedTensorsW8A8Fp8": "CutlassFP8ScaledMMLinearKernel"}}
+
+
+@pytest.mark.parametrize("said", [
+    "Using FLASHINFER attention backend out of potential backends: ['FLASHINFER', 'TRITON_ATTN'].",
+    "Using AttentionBackendEnum.FLASHINFER backend.", "Using FLASHINFER backend.",
+])
+def test_the_backend_is_told_whoever_chose_it(said: str) -> None:
+    """The second and third are what engine.args' `attention-backend` brings (vLLM's platforms/cuda.py)."""
+    assert vllm_facts(f"(EngineCore pid=1) INFO 11-25 02:13:14 [cuda.py:308] {said}\n") == {
+        "attention_backend": "FLASHINFER"}
+
+
+def test_a_cache_of_a_given_size_is_told() -> None:
+    """Of vLLM's gpu_worker.py, with `kv-cache-memory-bytes`."""
+    log = ("INFO [gpu_worker.py:355] Initial free memory 78.55 GiB, reserved 0.25 GiB memory for KV Cache as specified "
+           "by kv_cache_memory_bytes config and skipped memory profiling.\n")
+    assert vllm_facts(log) == {"kv_cache_bytes": 1 << 28}
 
 
 @given(st.text())

@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,21 @@ _FAULTS = (
     (r"(?:torch\.)?OutOfMemoryError: ([^\n]*)", "the GPU's memory is too small"),
     (r"(Free memory on device[^\n]*)", "the GPU's memory is taken"),
     (r"(No available memory for the cache blocks[^\n]*)", "the weights leave no memory for keys and values"),
-    (r"(To serve at least one request with the model's max seq len[^\n]*)", "its KV cache is too small"),
+    (r"(To serve at least one request with the models?'s max seq len[^\n]*)", "its KV cache is too small"),
     (r"(The quantization method \S+ is not supported[^\n]*)", "the GPU cannot run this format"),
     (r"(Failed to find a kernel that can implement[^\n]*)", "the GPU cannot run this format"),
     (r"(Available memory on node[^\n]*)", "the memory is too small for its KV cache"),
     (r"(No working C\+\+ compiler found[^\n]*)", "it needs a compiler: apt-get install g++ python3-dev"),
     (r"(Python\.h: No such file[^\n]*)", "it needs Python's headers: apt-get install python3-dev"),
+    (r"\[Errno 98\] ([Aa]ddress already in use[^\n]*)", "another program took its port meanwhile: try again"),
     (r"error: (unrecognized arguments: [^\n]*)", "it does not know an option of engine.args"),
     (r"error: (argument [^\n]*)", "it refuses an option of engine.args"),
     (r"(?:ValueError|RuntimeError|NotImplementedError|AssertionError): (?!Engine core init)([^\n]+)", "it refused"),
 )
 """What a failed start says, from the most telling to the least."""
+
+_MEETING_PLACE = re.compile(r"distributed_init_method=file://(/\S*/vllm_dist_[0-9a-f]{32})\s")
+"""The file in the folder for temporary files by which a start's workers find each other; newer versions leave it."""
 
 
 def command_line(arguments: Mapping[str, Any]) -> Iterator[str]:
@@ -120,6 +125,12 @@ class VllmServer(ServedEngine):
                 return EngineError(f"{self._process.name} did not start: {meaning} ({said[:300]}); full log: "
                                    f"{self._process.log}")
         return None
+
+    def stop(self) -> None:
+        super().stop()
+        for name in _MEETING_PLACE.findall(self._process.log_text()):
+            with suppress(OSError):
+                Path(name).unlink()
 
     def describe(self) -> Mapping[str, Any]:
         facts = vllm_facts(self._process.log_text())

@@ -1,4 +1,4 @@
-"""Reading out of vLLM's log what a start really used: kernels, memory, capacity. Seen with 0.25 and 0.32.
+"""Reading out of vLLM's log what a start really used: kernels, memory, capacity. Seen with 0.20 to 0.32.
 
 A log line begins with its process in brackets, level, date and place in vLLM's source, as in
 `(EngineCore pid=1) INFO 11-25 02:27:33 [model_runner.py:302] Model loading took 13.51 GiB and 1.9 seconds`.
@@ -29,10 +29,12 @@ _ONCE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "tensor_parallel": (r"\btensor_parallel_size=(\d+)", int),
     "prefix_caching": (r"\benable_prefix_caching=(True|False)", "True".__eq__),
     "chunked_prefill": (r"\benable_chunked_prefill=(True|False)", "True".__eq__),
-    "attention_backend": (r"Using (\w+) attention backend", str),
+    "attention_backend": (r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention backend|backend\.)", str),
     "flash_attention": (r"Using FlashAttention version (\d+)", int),
     "weights_bytes": (r"Model loading took ([\d.]+) Gi?B", _bytes),
-    "kv_cache_bytes": (r"(?:Available KV cache memory: |Explicitly set \()([\d.]+)(?: |/[\d.]+\) )GiB", _bytes),
+    # Found by itself on a GPU, given by kv-cache-memory-bytes, and given to the CPU build.
+    "kv_cache_bytes": (r"(?:Available KV cache memory: |GiB, reserved |Explicitly set \()([\d.]+)(?: |/[\d.]+\) )GiB",
+                       _bytes),
     "kv_cache_tokens": (r"KV cache size: ([\d,]+) tokens", _whole),
     "graphs_bytes": (r"Graph capturing finished in [\d.]+ secs, took ([\d.]+) GiB", _bytes),
     "compile_s": (r"torch\.compile took ([\d.]+) s in total", float),
