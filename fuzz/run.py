@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["quantcheck", "gguf", "yaml"]):
 
 CORPUS = Path(__file__).parent / "corpus"
 MOST_BYTES = 4_096
-HANG_S = 10
+HANG_S = 60
 
 
 def main() -> None:

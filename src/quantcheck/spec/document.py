@@ -20,6 +20,7 @@ from quantcheck.spec.quality import SHIPPED
 __all__ = ["content_hash", "parse", "read", "read_policy"]
 
 Path_ = tuple[int | str, ...]
+MOST_VALUES = 100_000
 
 
 def read(file: Path) -> Experiment:
@@ -75,12 +76,16 @@ def _mapping(text: str, source: str, wanted: str) -> tuple[yaml.Node, dict[str, 
     """The YAML `text` as nodes (which know their lines) and as data."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            _refuse_endless(node, source)
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SpecError(f"{source}{line}: not valid YAML: {error.problem or error}") from error
     except yaml.YAMLError as error:
         raise SpecError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise SpecError(f"{source}: lists within lists, too deep to be read; {wanted}") from error
     if not isinstance(data, dict) or node is None:
         raise SpecError(f"{source}: {wanted}")
     _refuse_twice(node, source)
@@ -91,6 +96,27 @@ def content_hash(value: BaseModel | Mapping[str, Any]) -> str:
     """sha256 (hex) over the canonical JSON of `value`: equal content, equal hash, whatever the order of keys."""
     data = value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else value
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _refuse_endless(root: yaml.Node, source: str) -> None:
+    """A few aliases of aliases can stand for more values than there is memory, or for themselves."""
+    sizes: dict[int, int | None] = {}
+
+    def size(node: yaml.Node) -> int:
+        known = sizes.get(id(node), 0)
+        if known is None:
+            raise SpecError(f"{source}:{node.start_mark.line + 1}: an anchor that holds its own alias; write it out")
+        if not known:
+            sizes[id(node)] = None
+            parts = node.value if isinstance(node, yaml.CollectionNode) else []
+            known = sizes[id(node)] = 1 + sum(size(part) for entry in parts
+                                              for part in (entry if isinstance(entry, tuple) else (entry,)))
+        if known > MOST_VALUES:
+            raise SpecError(f"{source}:{node.start_mark.line + 1}: aliases that stand for {known:,} values; write out "
+                            "what is meant")
+        return known
+
+    size(root)
 
 
 def _refuse_twice(node: yaml.Node, source: str) -> None:
@@ -231,7 +257,8 @@ def _resolve(experiment: Experiment, folder: Path) -> Experiment:
         workloads = {key: work.model_copy(update={name: found(path) for name in ("prompts", "trace")
                                                   if (path := getattr(work, name)) is not None})
                      for key, work in experiment.load.workloads.items()}
-        update["load"] = experiment.load.model_copy(update={"workloads": workloads})
+        own = {"tokenizer": found(experiment.load.tokenizer)} if experiment.load.tokenizer else {}
+        update["load"] = experiment.load.model_copy(update={"workloads": workloads, **own})
     if experiment.quality:
         texts = {key: suite.model_copy(update={"text": found(suite.text)})
                  for key, suite in experiment.quality.texts.items()}
