@@ -1,21 +1,23 @@
 """An experiment on a Ray cluster of three nodes in network namespaces, and what becomes of it when one is lost.
 
-    python benchmarks/ray_cluster.py [--trials 10] [--seed 1] [--cpus 2] [--keep FOLDER]
+    python benchmarks/ray_cluster.py [--trials 10] [--seed 1] [--cpus 1 2] [--locally 2] [--keep FOLDER]
 
 Needs Linux, root (namespaces, a bridge), quantcheck[ray] in this interpreter, and about 6 GB of memory. A bridge in a
 namespace of its own joins three more, each with one Ray node; nothing listens outside of them. The nodes are given
-`--cpus` logical CPUs each, whatever the machine has: that a node's cores are used is shown by how many quality cells
-are in flight on it at once, by the cells' own stamps, and not by time.
+logical CPUs, as many each as `--cpus` says in turn, whatever the machine has: that a node's cores are used is shown by
+how many quality cells are in flight on it at once, by the cells' own stamps, and not by time.
 
 A small version of the embedded experiment (the reference model down a GGUF ladder on llama.cpp; one thread a scoring
-process) is run
+process, small shares) is run
 
-    locally    once, and once more, which shows what two runs of the same differ by
-    whole      on the cluster, with one logical CPU a node and then with `--cpus`
-    lost       `--trials` times; at a seeded moment between 10 % and 90 % of what a whole run takes, every process in
-               the namespace of one node (raylet, workers, engines) gets SIGKILL, and the node is started again
-               afterwards. It is one that measures at that moment, if any but the head does; the head holds Ray's
-               state, and Ray does not outlive it.
+    locally    `--locally` times: two show by how many words two runs of the same differ
+    whole      on the cluster, once with each number of logical CPUs
+    lost       `--trials` times, with the last number; at a seeded moment between 10 % and 90 % of what a whole run
+               takes, every process in the namespace of one node (raylet, workers, engines) gets SIGKILL, and the node
+               is started again afterwards. It is one that measures at that moment, if any but the head does; the head
+               holds Ray's state, and Ray does not outlive it.
+
+The first local run measures the machine's ceilings and the load client's calibration; all others are given them.
 
 Each run on the cluster must end without a problem, with every cell stored and told once, quality cells that are
 bit for bit the local ones, words of speed that contradict none of the local run's (`faster` for `slower`, or the other
@@ -46,6 +48,8 @@ import numpy as np
 import psutil
 
 import quantcheck
+from quantcheck.cli.interrupt import install as raise_on_signals
+from quantcheck.distributed import shares
 from quantcheck.distributed.walker import walker_on
 from quantcheck.runner.progress import Silent
 from quantcheck.spec.experiment import Experiment
@@ -53,18 +57,23 @@ from quantcheck.store import Store
 
 EXPERIMENT = {
     "name": "ray-cluster", "model": "reference", "baseline": "F16",
-    "variants": {name: {"scheme": f"gguf/{name}"} for name in ("F16", "Q8_0", "Q4_K_M", "Q2_K")},
+    "variants": {name: {"scheme": f"gguf/{name}"} for name in ("F16", "Q2_K")},
     "engine": {"kind": "llama.cpp", "scoring_threads": 1},
-    "quality": {"items": 600, "tokens": 768, "suites": [
+    "quality": {"items": 40, "tokens": 1024, "suites": [
         "reference/documentation", "reference/stories", "reference/knowledge"]},
-    "load": {"workloads": {"short": {"prompt_tokens": 16, "output_tokens": 16}}, "concurrency": [1], "requests": 8,
+    "load": {"workloads": {"short": {"prompt_tokens": 16, "output_tokens": 16}}, "concurrency": [1], "requests": 6,
              "warmup_requests": 1},
-    "blocks": 3,
+    "blocks": 1,
 }
+SHARE_TOKENS = 500
+"""Small shares for a small experiment: by itself a step of so little work would not be cut."""
+MACHINE = ("schema", "hardware_id", "experiment_sha256", "environment", "ceilings", "calibration")
 NODES = 3
 NETWORK = "10.77.0"
 PORT = 6379
-READY_S = 120.0
+READY_S = 600.0
+TRIES = 3
+"""Ray gives a raylet 30 s to start, which a busy machine may need more than once."""
 GONE_S = 30.0
 OPPOSITE = {("faster", "slower"), ("slower", "faster"), ("safe", "harmed"), ("harmed", "safe")}
 MARK = "QUANTCHECK_RAY_CLUSTER"
@@ -153,17 +162,23 @@ class Nodes:
         }
 
     def start(self, number: int) -> None:
+        for _ in range(TRIES):
+            told = self._start(number)
+            if not told.returncode:
+                return
+            self._network.kill(number)
+        raise SystemExit(f"node {number} does not start: {told.stdout[-800:]}{told.stderr[-800:]}")
+
+    def _start(self, number: int) -> "subprocess.CompletedProcess[str]":
         address = self._network.address(number)
         words = ["--head", f"--port={PORT}", f"--temp-dir={self._folder / 'ray'}", "--include-dashboard=false"] \
             if number == 1 else [f"--address={self._network.address(1)}:{PORT}"]
-        told = subprocess.run(
+        return subprocess.run(
             self._network.inside(number, sys.executable, "-m", "ray.scripts.scripts", "start", *words,
                                  f"--node-ip-address={address}", f"--num-cpus={self._cpus}",
                                  "--object-store-memory=100000000", "--disable-usage-stats"),
             env={name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"},
             capture_output=True, text=True, check=False, timeout=READY_S)
-        if told.returncode:
-            raise SystemExit(f"node {number} does not start: {told.stdout[-800:]}{told.stderr[-800:]}")
 
     def __enter__(self) -> "Nodes":
         for number in range(1, NODES + 1):
@@ -209,6 +224,7 @@ def measure(out: Path, on: str) -> None:
     if on == "local":
         outcome = quantcheck.run(experiment, out, told)
     else:
+        shares.LEAST_TOKENS = SHARE_TOKENS
         with walker_on(on, {}, told) as walker:
             outcome = quantcheck.run(experiment, out, told, walker=walker)
     print(json.dumps({"seconds": time.monotonic() - began, "measured": outcome.measured, "finishes": told.finishes,
@@ -298,12 +314,17 @@ class Bench:
              beside: Callable[[], str] | None = None) -> Run:
         out, heard = self.folder / name, [""]
         shutil.rmtree(out, ignore_errors=True)
+        known = self.folder / "local-1" / "experiment.json"
+        if known.exists():
+            document = json.loads(known.read_text(encoding="utf-8"))
+            out.mkdir()
+            (out / "experiment.json").write_text(json.dumps({part: document[part] for part in MACHINE}))
         thread = threading.Thread(target=lambda: heard.__setitem__(0, beside() if beside else ""), daemon=True)
         with (self.folder / f"{name}.err").open("wb") as errors:
             process = subprocess.Popen([*before, sys.executable, __file__, "--measure", str(out), "--on", on],
                                        stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
             thread.start()
-            answer, _ = process.communicate(timeout=900)
+            answer, _ = process.communicate(timeout=1800)
         thread.join()
         if process.returncode:
             said = (self.folder / f"{name}.err").read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -348,26 +369,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--cpus", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--locally", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="where the runs' folders stay")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--on", default="local", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    raise_on_signals()
     if arguments.measure:
         measure(arguments.measure, arguments.on)
         return
     with folder_of(arguments.keep) as folder, Network(f"qc{os.getpid()}n") as network:
         bench = Bench(folder, network)
         print(f"{psutil.cpu_count()} CPUs, {psutil.virtual_memory().total / 2**30:.0f} GiB; 3 nodes in network "
-              f"namespaces, {arguments.cpus} logical CPUs each", flush=True)
-        local, again = bench.local("local"), bench.local("local-again")
-        for run in (local, again):
+              f"namespaces", flush=True)
+        local = bench.local("local-1")
+        for number in range(1, arguments.locally + 1):
+            run = local if number == 1 else bench.local(f"local-{number}")
             if "error" in run.told:
                 raise SystemExit(run.told["error"])
-        unlike = sum(local.words()[name] != word for name, word in again.words().items())
-        print(f"local      {local.told['seconds']:6.1f} s and {again.told['seconds']:.1f} s, {len(local.cells)} cells; "
-              f"of {len(local.words())} words the two differ in {unlike}", flush=True)
-        for cpus in sorted({1, arguments.cpus}):
+            unlike = sum(local.words()[name] != word for name, word in run.words().items())
+            print(f"local {number}          {run.told['seconds']:6.1f} s  {len(run.cells)} cells"
+                  + (f"; of {len(local.words())} words {unlike} are not the first run's" if number > 1 else ""),
+                  flush=True)
+        for cpus in arguments.cpus:
             with Nodes(network, folder, cpus) as nodes:
                 run = bench.there(f"whole-{cpus}", nodes)
                 bench.tell(f"whole, {cpus}", run, local, nodes)
@@ -377,7 +402,7 @@ def main() -> None:
                     print(f"           logical CPUs a node {cpus}; most quality cells in flight: {peak}; "
                           f"{parts} cells of several parts; quality took {run.told['stages']['quality']:.1f} s "
                           f"(locally {local.told['stages']['quality']:.1f} s)", flush=True)
-                if cpus != arguments.cpus:
+                if cpus != arguments.cpus[-1]:
                     continue
                 draw = random.Random(arguments.seed)
                 for trial in range(1, arguments.trials + 1):

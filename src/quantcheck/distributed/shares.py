@@ -47,12 +47,18 @@ class Shares:
         plan = self._walk.plan
         lanes = [Lane([index], "quality") for index in needs]
         there = min((places(nodes, each) for each in needs.values()), default=0)
-        # A task that may end early is one sequence of looks.
-        if not lanes or there < 2 or plan.experiment.quality is None or plan.experiment.quality.stop == "early":
+        if not lanes or there < 2 or not self._may_be_cut:
             return lanes
         starts = plan.experiment.engine.kind != "llama.cpp"
         count = how_many(there, len(lanes), sum(unit.work for unit in self._units), starts=starts)
         return [share for lane in lanes for share in self._cut(lane, count)]
+
+    @property
+    def _may_be_cut(self) -> bool:
+        """Not tasks that may end early, which are one sequence of looks, nor what a server of the user is asked."""
+        experiment = self._walk.plan.experiment
+        return experiment.quality is not None and experiment.quality.stop != "early" \
+            and experiment.engine.kind != "openai"
 
     def _cut(self, lane: Lane, count: int) -> list[Lane]:
         walk = self._walk
