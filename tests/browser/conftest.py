@@ -42,6 +42,13 @@ class Opened:
         found: int = self.page.locator(selector).count()
         return found
 
+    def intervals(self) -> int:
+        """How many intervals are drawn: many may share a path."""
+        found: int = self.page.evaluate(
+            "[...document.querySelectorAll('.whisker')].map(one => one.getAttribute('d').match(/[VH]/g).length)"
+            ".reduce((all, some) => all + some, 0)")
+        return found
+
     def open_all(self) -> None:
         """Open whatever is closed in the view, and what that brings."""
         for _ in range(2):

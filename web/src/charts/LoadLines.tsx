@@ -1,10 +1,10 @@
 import { scaleLinear, scaleLog, scalePoint } from "d3-scale";
 import { area, line } from "d3-shape";
-import { memo } from "react";
+import { Fragment, memo } from "react";
 import { type Format, figureText, hasInterval } from "@/data/format";
 import { type Figure, type Load, type Run, loadText, requestsText } from "@/data/run";
 import { Chart, Rule, XAxis, YAxis } from "./frame";
-import { Whisker, axisBegin, axisEnd } from "./Whisker";
+import { Whiskers, axisBegin, axisEnd, whisker } from "./Whisker";
 import { Cross, Mark, looks } from "./marks";
 
 /** `over`: it misses the SLO. `broken`: its requests failed or its queue grew, so it is drawn as a cross. */
@@ -74,16 +74,16 @@ export const LoadLines = memo(function LoadLines({ run, series, axis, unit, titl
                       y={y(p.p95!.value!)} height={Math.max(0, y(p.value.value!) - y(p.p95!.value!))} />
                   ))}
                   <path d={line<Point>(px, (p) => y(p.value.value!))(known) ?? ""} stroke={mine.colour} fill="none" strokeWidth={1.8} strokeDasharray={mine.dash} />
+                  <Whiskers colour={mine.colour} d={known.map((p) => whisker(p.value, px(p), { scale: y, range: [bottom, top - 8], upright: true })).join("")} />
                   {known.map((p) => {
                     const what = pointText(variant, p, format);
                     const py = y(p.value.value!);
                     return (
-                      <g key={p.load.name}>
-                        <Whisker figure={p.value} scale={y} range={[bottom, top - 8]} at={px(p)} colour={mine.colour} upright />
+                      <Fragment key={p.load.name}>
                         {p === missed ? <circle className="ring" cx={px(p)} cy={py} r={9} fill="none" stroke="var(--bad)" strokeWidth={1.6} /> : null}
                         {p.broken ? <Cross look={mine} x={px(p)} y={py} title={what} point={p.key} />
                           : <Mark look={mine} name={variant} x={px(p)} y={py} title={what} half={!hasInterval(p.value)} point={p.key} />}
-                      </g>
+                      </Fragment>
                     );
                   })}
                   {points.filter((p) => p.value.value == null && p.broken).map((p) => (

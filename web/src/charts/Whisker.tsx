@@ -23,11 +23,11 @@ export function axisBegin(figures: Figure[], extra: (number | null | undefined)[
 export const isCut = (figures: Figure[], extra: (number | null | undefined)[] = []): boolean =>
   figures.some((f) => hasInterval(f)) && Math.max(...known(figures.map((f) => f.high))) > axisEnd(figures, extra);
 
-/** An interval along one axis, `[from, to]` in px; where it reaches beyond, an arrow says so. */
-export function Whisker({ figure, scale, range, at, colour, upright }: {
-  figure: Figure; scale: (v: number) => number; range: [number, number]; at: number; colour: string; upright?: boolean;
-}) {
-  if (!hasInterval(figure)) return null;
+type Place = { scale: (v: number) => number; range: [number, number]; upright?: boolean };
+
+/** An interval along one axis, `[from, to]` in px, as a path; where it reaches beyond, an arrow says so. */
+export function whisker(figure: Figure, at: number, { scale, range, upright }: Place): string {
+  if (!hasInterval(figure)) return "";
   const [least, most] = range[0] < range[1] ? range : [range[1], range[0]];
   const px = (v: number) => { const found = scale(v); return Number.isFinite(found) ? found : range[0]; };
   const ends = [px(figure.low), px(figure.high)];
@@ -39,7 +39,10 @@ export function Whisker({ figure, scale, range, at, colour, upright }: {
     const back = tip + (p > most ? -6 : 6);
     return upright ? `M${at - 3.5},${back}L${at},${tip}L${at + 3.5},${back}` : `M${back},${at - 3.5}L${tip},${at}L${back},${at + 3.5}`;
   }).join("");
-  return <path className={arrows ? "whisker cut" : "whisker"} stroke={colour} d={line + arrows} />;
+  return line + arrows;
 }
+
+/** Intervals of one colour: a single path, as a chart may have hundreds. */
+export const Whiskers = ({ d, colour }: { d: string; colour: string }) => d ? <path className="whisker" stroke={colour} d={d} /> : null;
 
 export const CUT = "An arrow: the interval reaches beyond the axis; its ends are in the table.";

@@ -1,7 +1,7 @@
 import { type ScaleLinear, scaleLinear } from "d3-scale";
 import { memo, useDeferredValue, useMemo, useState } from "react";
 import { Chart, XAxis } from "@/charts/frame";
-import { CUT, Whisker, axisEnd, isCut } from "@/charts/Whisker";
+import { CUT, Whiskers, axisEnd, isCut, whisker } from "@/charts/Whisker";
 import { Legend, looks } from "@/charts/marks";
 import { setState, useAddress, useHidden } from "@/data/address";
 import { type Format, asMetric, decimals, figureText, grouped, metric } from "@/data/format";
@@ -226,12 +226,12 @@ function BarRow({ bar, top, colour, price, hatch, x, most, width, wide }: {
       ) : (
         <text x={left + 6} y={between ? at + thick / 2 : middle} dy="0.32em">{clipped(`n/a (${bar.at})`, width - left - 8)}<title>{title}</title></text>
       )}
-      <Whisker figure={measured} scale={x} range={[left, right]} at={at + thick / 2} colour="var(--ink)" />
+      <Whiskers d={whisker(measured, at + thick / 2, { scale: x, range: [left, right] })} colour="var(--ink)" />
       {between?.usd.value == null ? null : (
         <>
           <rect className="between" data-point={point} x={left} width={Math.max(1, x(between.usd.value) - left)} y={at + thick} height={THIN} fill={hatch} stroke={colour}
             onClick={point === undefined ? undefined : () => setState("point", point)}><title>{title}</title></rect>
-          <Whisker figure={between.usd} scale={x} range={[left, right]} at={below} colour="var(--ink)" />
+          <Whiskers d={whisker(between.usd, below, { scale: x, range: [left, right] })} colour="var(--ink)" />
         </>
       )}
       <text x={x(end) + 8} y={here ? middle : below} dy="0.32em">

@@ -88,7 +88,7 @@ export function Memory({ run }: { run: Run }) {
             { title: "measured", number: true, cell: (c) => <Fig figure={c.measured} format={asBytes} /> },
             { title: "predicted", number: true, cell: (c) => <Fig figure={c.predicted} format={asBytes} /> },
             { title: "difference", number: true, cell: (c) => c.measured.value == null || !c.predicted.value ? "n/a" : asPercent(c.measured.value / c.predicted.value - 1) },
-            { title: "from", cell: (c) => c.from },
+            { title: "from", cell: (c) => <span className="long">{c.from}</span> },
           ]} />
         </>
       ) : <Absent>Predicted: n/a (this run&apos;s summary holds no predictions; write it again with this version).</Absent>}

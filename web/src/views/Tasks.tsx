@@ -1,8 +1,8 @@
 import { isWide } from "@/charts/change";
 import { Forest, type ForestRow, forestValues } from "@/charts/Forest";
-import { Legend } from "@/charts/marks";
+import { HALF, Legend } from "@/charts/marks";
 import { useAddress } from "@/data/address";
-import { asCount, asFineRatio, asMetric, asPoints, figureText } from "@/data/format";
+import { asCount, asFineRatio, asMetric, asPoints, figureText, hasInterval } from "@/data/format";
 import { type Run, whyMissing } from "@/data/run";
 import { Fig, Missing, Word, needs } from "@/parts/figures";
 import { Choice } from "@/parts/Choice";
@@ -33,6 +33,7 @@ export function Tasks({ run }: { run: Run }) {
     point: `${c.variant} ${c.corpus}`, cells: c.cells ?? [],
     title: `${c.corpus}, ${c.variant}: perplexity ${figureText(c.ratio, asFineRatio)}; ${asCount(c.tokens)} tokens of ${c.documents} documents`,
   }));
+  const bare = [...taskRows, ...corpusRows].some((r) => r.figure.value != null && !hasInterval(r.figure));
   const points = run.quality.find((q) => q.margin)?.margin ?? 0.01;
   const ratio = margin ?? 0.01;
   const wide = isWide(forestValues(taskRows), 0, points) || isWide(forestValues(corpusRows), 1, ratio);
@@ -47,6 +48,7 @@ export function Tasks({ run }: { run: Run }) {
         <Legend run={run} />
       </div>
       <Picked tell={among([...taskRows, ...corpusRows], (r) => r.point, (r) => ({ text: r.title, cells: r.cells }))} />
+      {bare ? <p className="note">{HALF}</p> : null}
       <h3>Change of accuracy, task by task</h3>
       {taskRows.length ? (
         <>

@@ -1,7 +1,7 @@
 import { scaleLinear, scaleLog } from "d3-scale";
-import { memo, useDeferredValue, useMemo } from "react";
+import { Fragment, memo, useDeferredValue, useMemo } from "react";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
-import { CUT, Whisker, axisBegin, axisEnd, isCut } from "@/charts/Whisker";
+import { CUT, Whiskers, axisBegin, axisEnd, isCut, whisker } from "@/charts/Whisker";
 import { Cross, HALF, Legend, Mark, looks } from "@/charts/marks";
 import { useAddress, useHidden } from "@/data/address";
 import { type Format, asMetric, figureText, grouped, hasInterval } from "@/data/format";
@@ -169,17 +169,17 @@ const Plane = memo(function Plane({ run, points, log, title, percentile, perGpu 
                     <polyline key={unit} points={loads.map((l) => mine.find((p) => p.load === l.name)!).map((p) => `${x(p.x.value!)},${y(p.y.value!)}`).join(" ")}
                       fill="none" stroke={own.colour} strokeWidth={1.6} strokeDasharray={own.dash} />
                   ))}
+                  <Whiskers colour={own.colour} d={mine.map((p) => whisker(p.y, x(p.x.value!), { scale: y, range: [bottom, top], upright: true })
+                    + whisker(p.x, y(p.y.value!), { scale: x, range: [left, right] })).join("")} />
                   {mine.map((p) => {
                     const [px, py] = [x(p.x.value!), y(p.y.value!)];
                     const told = loadNames.get(p);
                     return (
-                      <g key={p.load}>
-                        <Whisker figure={p.y} scale={y} range={[bottom, top]} at={px} colour={own.colour} upright />
-                        <Whisker figure={p.x} scale={x} range={[left, right]} at={py} colour={own.colour} />
+                      <Fragment key={p.load}>
                         {broken(p.row) ? <Cross look={own} x={px} y={py} title={what(p, percentile)} point={p.key} />
                           : <Mark look={own} name={name} x={px} y={py} title={what(p, percentile)} hollow={p.dominated === true} half={!hasInterval(p.y)} point={p.key} />}
                         {told ? <text className="load" x={told.x} y={told.y} textAnchor={told.end ? "end" : "start"}>{told.text}</text> : null}
-                      </g>
+                      </Fragment>
                     );
                   })}
                 </g>
