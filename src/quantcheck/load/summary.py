@@ -27,7 +27,7 @@ from quantcheck.load.records import Record
 from quantcheck.load.window import Window, find_window
 from quantcheck.spec.load import SLO
 
-__all__ = ["LOAD_METRICS", "PERCENTILES", "summarize", "window_ns"]
+__all__ = ["LOAD_METRICS", "PERCENTILES", "summarize", "window_figures", "window_ns"]
 
 PERCENTILES = {"p50": (50.0, 1), "p90": (90.0, 64), "p95": (95.0, 130), "p99": (99.0, 662), "p99.9": (99.9, 6636)}
 """Percentile and the least number of requests with which at least two lie beyond it, at 99% confidence."""
@@ -61,32 +61,14 @@ def summarize(
     window = find_window(load)
     measured = [r for r in records if r.exchange.phase == "measured"]
     good = [r for r, mine in zip(records, window.own & load.ok, strict=True) if mine]
-    found = samples(load, window)
-    metrics, intervals, refused = _metrics(load, window, found, slo)
     result: dict[str, Any] = {
         "requests": len(measured),
         "outcomes": dict(Counter(r.outcome for r in measured)),
         "concurrency": concurrency,
         "rate": rate,
-        "window_s": window.length_s,
-        "window_method": window.method,
-        "window": window.as_json(),
         "prompt_tokens": sum(r.prompt_tokens for r in measured),
         "output_tokens": sum(r.output_tokens for r in measured),
-        "metrics": metrics,
-        "missing": {key: _why(key, load, window, slo) for key in LOAD_METRICS if key not in metrics},
-        "percentiles": {
-            key: {name: float(np.percentile(sample.values, q)) for name, (q, need) in PERCENTILES.items()
-                  if len(good) >= need and len(sample.values)}
-            for key, sample in found.items()
-        },
-        "percentiles_refused": {
-            name: f"needs {need} requests, has {len(good)}"
-            for name, (_, need) in PERCENTILES.items() if len(good) < need
-        },
-        "intervals": {key: list(bounds) for key, bounds in intervals.items()},
-        "intervals_refused": refused,
-        "slo": attainment(meets(load, slo)[window.own], slo) if slo else None,
+        **window_figures(load, window, samples(load, window), slo),
         "token_counts": _reconcile(good),
         "client": client_figures(records, load, window, calibration=calibration),
         "faults": [f"request {r.exchange.request}: {r.outcome}: {r.detail}"[:300]
@@ -96,6 +78,38 @@ def summarize(
     result["client"]["limited"] = client_limits(result)
     result["notes"] = _notes(result)
     return result
+
+
+def window_figures(
+    load: Columns, window: Window, found: Mapping[str, Sample], slo: SLO | None, *,
+    untold: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What a result says of its window, whoever sent the requests: metrics, intervals, percentiles, and why any is
+    missing. `found`: the latencies; `untold`: why others are not told, by metric.
+    """
+    metrics, intervals, refused = _metrics(load, window, found, slo)
+    good = int((window.own & load.ok).sum())
+    reasons = untold or {}
+    return {
+        "window_s": window.length_s,
+        "window_method": window.method,
+        "window": window.as_json(),
+        "metrics": metrics,
+        "missing": {key: reasons.get(key) or _why(key, load, window, slo) for key in LOAD_METRICS
+                    if key not in metrics},
+        "percentiles": {
+            key: {name: float(np.percentile(sample.values, q)) for name, (q, need) in PERCENTILES.items()
+                  if good >= need and len(sample.values)}
+            for key, sample in found.items()
+        },
+        "percentiles_refused": {
+            name: f"needs {need} requests, has {good}"
+            for name, (_, need) in PERCENTILES.items() if good < need
+        },
+        "intervals": {key: list(bounds) for key, bounds in intervals.items()},
+        "intervals_refused": refused,
+        "slo": attainment(meets(load, slo)[window.own], slo) if slo else None,
+    }
 
 
 def _metrics(

@@ -41,6 +41,15 @@ def _client_limited(seen: Seen) -> Iterator[str]:
             yield f"{problem.what} is left out, {problem.reason}"
 
 
+def _other_client(seen: Seen) -> Iterator[str]:
+    told = {f"GuideLLM {result['client']['version']}" for load in seen.index.loads
+            for _, _, record in windows_at(seen.index, load)
+            if (result := record["result"]).get("measured_by") == "guidellm"}
+    if told:
+        yield (f"speed was measured by {' and '.join(sorted(told))}, by the wall clock and in user space: a request's "
+               "first and last token have a time, single gaps (ITL) have none, and what limits that client is not seen")
+
+
 def _failed(seen: Seen) -> Iterator[str]:
     for row in seen.loads:
         if row.failed:
@@ -199,6 +208,7 @@ def _unlike_options(seen: Seen) -> Iterator[str]:
 PATTERNS: tuple[Pattern, ...] = (
     Pattern("unfinished", _unfinished, "run the experiment again: it goes on where it stopped"),
     Pattern("client_limited", _client_limited, "use fewer streams, or give the client more free cores"),
+    Pattern("other_client", _other_client, "leave load.with out to measure with quantcheck's own client"),
     Pattern("failed_requests", _failed, "lower the load, or find the cause in logs/"),
     Pattern("baseline_moved", _twin_moved, "end other programs and measure again, with more blocks"),
     Pattern("clocks_moved", _clocks, "fix the clocks or cool the machine, and measure again"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from quantcheck.errors import ModelError
+from quantcheck.load.guidellm import START_S as GUIDELLM_START_S
 from quantcheck.load.sizes import typical
 from quantcheck.report.ceilings import computes_in
 from quantcheck.runner.plan import Task, requests_of
@@ -74,12 +75,15 @@ class AssumedPace:
         """The assumptions, for a user."""
         real = f" and {LOADED_BYTES_S / 1e9:g} GB of weights loaded per second" * (self._experiment.weights == "real")
         scored = f", {SCORED_TOKENS_S:,.0f} tokens scored per second" * (self._experiment.quality is not None)
+        load = self._experiment.load
+        guidellm = load is not None and load.with_ == "guidellm"
+        started = f", {GUIDELLM_START_S:g} s to start GuideLLM for each load cell" * guidellm
         shape = _shape_of(self._experiment.model)
         of = f" and the shape {shape}" if shape else ""
         return (f"assumed for {self.device.name}{of} ({self.device.bandwidth / 1e12:.1f} TB/s, "
                 f"{self.device.compute.get('fp16', 0) / 1e12:,.0f} TFLOP/s): {START_S:g} s a start{real}, "
                 f"{BANDWIDTH_SHARE:.0%} of the bandwidth in decode but no step under {STEP_S * 1e3:g} ms, "
-                f"{COMPUTE_SHARE:.0%} of the arithmetic in prefill{scored}")
+                f"{COMPUTE_SHARE:.0%} of the arithmetic in prefill{scored}{started}")
 
     def start_s(self, variant: str) -> float | None:
         """A fixed time, and that of reading the weights from the disk."""
@@ -96,7 +100,7 @@ class AssumedPace:
         point = self._points[task.subject]
         if model is None or load is None or point.workload.trace is not None:
             return None
-        return _window_s(model[0], load, point)
+        return _window_s(model[0], load, point) + (GUIDELLM_START_S if load.with_ == "guidellm" else 0.0)
 
     @cached_property
     def _config(self) -> dict[str, Any] | None:

@@ -15,10 +15,11 @@ __all__ = ["calibration_of"]
 def calibration_of(plan: Plan, store: Store, progress: Progress) -> dict[str, Any] | None:
     """The stored calibration, or one made now at the experiment's greatest number of streams; takes some seconds.
 
-    None for the fake engine, which is what the client would be calibrated against, and for one without a client.
+    None for the fake engine, which is what the client would be calibrated against, for one without a client, and where
+    GuideLLM is the client.
     """
     load = plan.experiment.load
-    if load is None or plan.experiment.engine.kind in ("fake", "transformers"):
+    if load is None or plan.experiment.engine.kind in ("fake", "transformers") or load.with_ == "guidellm":
         return None
     points = load.points()
     streams = max(point.concurrency or OPEN_SLOTS for point in points)

@@ -12,10 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from quantcheck.load.guidellm import guidellm_version
 from quantcheck.load.sizes import expected_tokens, workload_digest
 from quantcheck.quality.named import TASK_CONTEXT
 from quantcheck.quality.suite import file_digest
 from quantcheck.quality.suites import Continued, Corpus, GenerationTask, JudgedSuite, NamedTask, Suite, load_suites
+from quantcheck.runner.clients import guidellm_python
 from quantcheck.runner.serving import engine_version, own_arguments, scoring_depends
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import AGAIN, Experiment
@@ -99,6 +101,11 @@ class Plan:
         return engine_version(self.experiment)
 
     @cached_property
+    def _client(self) -> dict[str, str]:
+        """Who measures speed in the place of our own client."""
+        return {"with": "guidellm", "version": guidellm_version(guidellm_python(self.experiment))}
+
+    @cached_property
     def _digests(self) -> dict[str, dict[str, Any]]:
         """Every workload's digest by its name: its files are read once, not for every cell."""
         load = self.experiment.load
@@ -172,6 +179,8 @@ class Plan:
             }
             if args := own_arguments(experiment, step.variant, artifacts[step.variant]):
                 depends["args"] = args
+            if load.with_ != "quantcheck":
+                depends["client"] = self._client
             return CellKey("load", step.entry, subject, step.block, content_hash(depends))
         assert experiment.quality is not None
         suite = next(suite for suite in step.suites if suite.name == subject)

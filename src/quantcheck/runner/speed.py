@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantcheck.errors import EngineError
+from quantcheck.load.guidellm import measure_with_guidellm
 from quantcheck.load.measure import measure
 from quantcheck.load.prompts import window_seed
 from quantcheck.load.sending import Limits, Sending
 from quantcheck.load.sizes import longest_request
 from quantcheck.runner.artifacts import vocabulary_size
 from quantcheck.runner.batches import measure_batches
+from quantcheck.runner.clients import guidellm_of
 from quantcheck.runner.endpoints import asked_of, sending_to
 from quantcheck.runner.plan import LoadStep, Plan, requests_of
 from quantcheck.runner.progress import Progress
@@ -59,6 +61,8 @@ def measure_block(
     textual = isinstance(settings, OpenAIEngine) and settings.tokenizer is None
     vocabulary = None if textual else vocabulary_size(artifacts[plan.baseline])
 
+    guidellm = guidellm_of(plan.experiment, artifacts[plan.baseline]) if load.with_ == "guidellm" else None
+
     clocks = Clocks()
 
     def check() -> None:
@@ -86,18 +90,28 @@ def measure_block(
             for _ in range(TRIES):
                 clocks = Clocks()
                 before = engine.counters()
-                found = measure(
-                    engine.endpoint, point.workload,
-                    concurrency=point.concurrency, rate=point.rate, arrival=load.arrival,
-                    requests=requests_of(load, point),
-                    warmup_requests=load.warmup_requests,
-                    seed=window_seed(plan.experiment.seed, point.subject, step.block),
-                    vocab_size=vocabulary,
-                    slo=load.slo,
-                    calibration=calibration,
-                    sending=sending,
-                    check=check,
-                )
+                seed = window_seed(plan.experiment.seed, point.subject, step.block)
+                if guidellm is not None:
+                    found = measure_with_guidellm(
+                        guidellm, engine.endpoint, point.workload,
+                        concurrency=point.concurrency, rate=point.rate, arrival=load.arrival,
+                        requests=requests_of(load, point), warmup_requests=load.warmup_requests, seed=seed,
+                        request_timeout_s=load.request_timeout_s, slo=load.slo, scratch=store.work,
+                        log=log.with_name(f"{log.stem}-guidellm.log"), check=check,
+                    )
+                else:
+                    found = measure(
+                        engine.endpoint, point.workload,
+                        concurrency=point.concurrency, rate=point.rate, arrival=load.arrival,
+                        requests=requests_of(load, point),
+                        warmup_requests=load.warmup_requests,
+                        seed=seed,
+                        vocab_size=vocabulary,
+                        slo=load.slo,
+                        calibration=calibration,
+                        sending=sending,
+                        check=check,
+                    )
                 after = engine.counters()
                 if not found.summary["client"]["limited"]:
                     break

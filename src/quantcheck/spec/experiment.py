@@ -141,6 +141,8 @@ class Experiment(Part):
 
     def _batches_fit(self) -> None:
         """The transformers engine is no server: it measures whole batches of prompts of a known length."""
+        if self.load is not None and self.load.with_ == "guidellm":
+            self._guidellm_fits()
         if self.engine.kind != "transformers" or self.load is None:
             return
         if self.load.rate:
@@ -160,6 +162,14 @@ class Experiment(Part):
             for key in ("prompt_tokens", "output_tokens"):
                 if not isinstance(getattr(work, key), int | None):
                     raise ValueError(f"{where}.{key}: a batch of the transformers engine has one length; give a number")
+
+    def _guidellm_fits(self) -> None:
+        if self.engine.kind == "transformers":
+            raise ValueError("load.with: the transformers engine is no server that GuideLLM could ask; leave "
+                             "`with: guidellm` out")
+        if isinstance(self.engine, OpenAIEngine) and self.engine.api_key_env is not None:
+            raise ValueError("load.with: GuideLLM writes the key that it is given into its report, and keys reach no "
+                             "file; leave `with: guidellm` or `api_key_env` out")
 
     def _weights_fit(self) -> None:
         if self.weights == "real":

@@ -120,6 +120,13 @@ class Load(Part):
     requests: PositiveInt = Field(16, description="measured requests per window; at least 3 per stream are sent")
     warmup_requests: int = Field(2, ge=0, description="requests per stream before the window, other prompts")
     request_timeout_s: PositiveFloat = 120.0
+    with_: Literal["quantcheck", "guidellm"] = Field(
+        "quantcheck", alias="with", description="who sends the requests and times the answers: our own client, or "
+        "GuideLLM (`quantcheck engines install guidellm`)")
+    python: str | None = Field(None, description="an interpreter that has GuideLLM; none: the installed environment's")
+    tokenizer: str | None = Field(
+        None, description="folder of the tokenizer that GuideLLM cuts its prompts by; none: the baseline's own, where "
+        "it has one")
 
     def points(self) -> list[Point]:
         """Every load, in the order in which they are measured. A trace comes once, at its own times."""
@@ -134,4 +141,22 @@ class Load(Part):
     def _some_load(self) -> "Load":
         if not self.concurrency and not self.rate and not all(work.trace for work in self.workloads.values()):
             raise ValueError("no load: give `concurrency:` (streams), `rate:` (requests/s), or both")
+        if self.with_ == "guidellm":
+            self._guidellm_can()
+        elif self.python is not None or self.tokenizer is not None:
+            raise ValueError("`python` and `tokenizer` are GuideLLM's; add `with: guidellm`, or leave them out")
         return self
+
+    def _guidellm_can(self) -> None:
+        """What GuideLLM draws and sends as our client does; all else would be other work under the same name."""
+        for name, work in self.workloads.items():
+            where = f"workloads.{name}"
+            if not isinstance(work.prompt_tokens, int) or not isinstance(work.output_tokens, int):
+                raise ValueError(f"{where}: GuideLLM is given synthetic prompts of one length; give `prompt_tokens` "
+                                 "and `output_tokens` as numbers, or leave `with: guidellm` out")
+            if work.shared_prefix or work.free:
+                raise ValueError(f"{where}: `shared_prefix` and `free` are our own client's; leave them out, or leave "
+                                 "`with: guidellm` out")
+        if self.rate and self.arrival.process == "gamma":
+            raise ValueError("arrival: GuideLLM knows constant and poisson; take one of them, or leave "
+                             "`with: guidellm` out")
