@@ -28,7 +28,8 @@ class _Runs(click.Group):
 
 @click.group("runs", cls=_Runs)
 def command() -> None:
-    """List the runs in or below FOLDER [results]; remove what is no longer needed, or export one.
+    """List the runs in or below FOLDER [results]; remove what is no longer needed, export one, or copy one to shared
+    storage and back.
 
     `quantcheck runs [FOLDER] [--filter KEY=VALUE] [--json]` lists: `list` need not be written.
     """
@@ -123,6 +124,37 @@ def _export(run: Path, to: Path, table: str | None) -> None:
     for problem in stored.problems:
         click.echo(f"left out: {problem.get('variant') or 'run'}: {problem['reason']}", err=True)
     click.echo(f"{to}: {rows:,} rows of {table}")
+
+
+@command.command("push")
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("url")
+def _push(run: Path, url: str) -> None:
+    """Copy the run in the folder RUN to URL: a folder, or storage such as s3://bucket/prefix.
+
+    Finished cells and documents are copied, each file by what it holds, and what is there already is not copied again.
+    Needs `pip install 'quantcheck[remote]'`.
+    """
+    from quantcheck.store import Store
+    from quantcheck.store.mirror import push
+
+    copied = push(Store(run), url)
+    click.echo(f"{copied.cells:,} cells are there, {copied.new:,} of them new")
+
+
+@command.command("pull")
+@click.argument("url")
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+def _pull(url: str, run: Path) -> None:
+    """Bring the run that `push` copied to URL into the folder RUN, which is new or holds a part of it.
+
+    Every file is checked against its checksum before it becomes a part of the run.
+    """
+    from quantcheck.store import Store
+    from quantcheck.store.mirror import pull
+
+    copied = pull(url, Store(run))
+    click.echo(f"{copied.cells:,} cells are in {run}, {copied.new:,} of them new")
 
 
 def _found(folder: Path, filters: tuple[str, ...]) -> "list[RunLine]":

@@ -9,8 +9,10 @@ from typing import Any, Literal
 import orjson
 
 from quantcheck.errors import SpecError
+from quantcheck.report.listed import kept_or_made
 from quantcheck.report.row import Row
 from quantcheck.report.runs import Run, find_runs
+from quantcheck.store import Store
 
 __all__ = ["FILTERS", "RunLine", "list_runs", "select"]
 
@@ -41,8 +43,9 @@ class RunLine(Row):
 
 
 def list_runs(folders: Sequence[Path]) -> list[RunLine]:
-    """Every run in or below `folders`, by name. No cell is opened: only names, times and two files of each run."""
-    return [_line(Run(name, root)) for name, root in sorted(find_runs(folders).items())]
+    """Every run in or below `folders`, by name. No cell is opened: only names, times and two files of each run; where
+    none of them changed since the last listing, not even those (`listed.py`)."""
+    return [_listed(name, root) for name, root in sorted(find_runs(folders).items())]
 
 
 def select(lines: Iterable[RunLine], filters: Iterable[str]) -> list[RunLine]:
@@ -54,6 +57,28 @@ def select(lines: Iterable[RunLine], filters: Iterable[str]) -> list[RunLine]:
             raise SpecError(f"--filter {text}: give KEY=VALUE with KEY one of {', '.join(FILTERS)}")
         wanted.append((key, value))
     return [line for line in lines if all(fnmatchcase(str(getattr(line, key) or ""), value) for key, value in wanted)]
+
+
+def _listed(name: str, root: Path) -> RunLine:
+    """A run that goes on, and one that cannot be read, are looked at each time."""
+    if Store(root).locked():
+        return _line(Run(name, root))
+    unreadable: list[RunLine] = []
+
+    def make() -> dict[str, Any] | None:
+        line = _line(Run(name, root))
+        if line.state in ("running", "unreadable"):
+            unreadable.append(line)
+            return None
+        return line.model_dump(mode="json", exclude={"name", "folder"})
+
+    kept = kept_or_made(root, make)
+    if unreadable or kept is None:
+        return unreadable[0]
+    try:
+        return RunLine(name=name, folder=str(root), **kept)
+    except (TypeError, ValueError):  # of another version that bears the same number
+        return _line(Run(name, root))
 
 
 def _line(run: Run) -> RunLine:

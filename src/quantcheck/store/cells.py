@@ -79,6 +79,10 @@ class Cell:
         key = self.record.get("key")
         if not isinstance(key, dict) or CellKey(**key).id != self.folder.name:
             raise DamagedError(f"{self.folder}: damaged (it holds another cell); {AGAIN}")
+        self.verify_files()
+
+    def verify_files(self) -> None:
+        """The same, wherever the folder lies and whatever it is called."""
         digests = self.record.get("tables")
         if digests is None:
             for path in sorted(self.folder.glob("*.parquet")):
@@ -233,7 +237,8 @@ class Store:
     def adopt(self, key: CellKey, files: Mapping[str, bytes]) -> Cell:
         """Store a cell that another store wrote, by its files' names and bytes, whole.
 
-        Raises `StoreError` when its record is not that of `key` or it cannot be written; nothing is left behind then.
+        Raises `StoreError` when its record is not that of `key`, a checksum does not hold, or it cannot be written;
+        nothing is left behind then.
         """
         with self._filling(key) as folder:
             for name, content in files.items():
@@ -241,8 +246,14 @@ class Store:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-            if Cell(folder).key != key:
+            came = Cell(folder)
+            if came.key != key:
                 raise StoreError(f"{self.cell(key).folder}: what came for it is another cell; nothing was stored")
+            try:
+                came.verify_files()
+            except DamagedError as error:
+                raise StoreError(f"{self.cell(key).folder}: what came for it is not what was sent "
+                                 f"({Path(str(error).partition(':')[0]).name}); nothing was stored") from error
         return self.cell(key)
 
     @contextmanager

@@ -10,7 +10,7 @@ from quantcheck.store.cells import Store
 __all__ = ["leftovers", "remove", "size", "whole_run"]
 
 OURS = ("cells", "logs", "work", "damaged", "tables", "summary.json", "comparison.md", "report.html",
-        "comparison.json", "judge.json", "experiment.json")
+        "comparison.json", "judge.json", ".listing.json", "experiment.json")
 
 
 def leftovers(store: Store) -> list[Path]:
