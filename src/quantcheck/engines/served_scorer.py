@@ -18,6 +18,7 @@ from quantcheck.engines.base import Endpoint
 from quantcheck.engines.probe import same_in_both_cuts
 from quantcheck.engines.prompt_logprobs import REMEDY, read_answer, read_written
 from quantcheck.engines.scorer import TOP_K, IntArray, LogLikelihood, Seeded, TopLogprobs
+from quantcheck.engines.vllm_log import vllm_abort
 from quantcheck.errors import EngineError, ModelError, SpecError
 
 __all__ = ["ServedScorer"]
@@ -180,7 +181,7 @@ class ServedScorer:
                 async with gate:
                     status, answer = await self._post(session, body)
                 if strict and status != 200:
-                    raise EngineError(f"{self._where} answered {status} when asked to score: {answer}; see {self._log}")
+                    raise EngineError(f"{self._where} answered {status} when asked to score: {answer}; {self._see()}")
                 return status, answer
 
             tasks = [asyncio.ensure_future(one(body)) for body in bodies]
@@ -190,6 +191,13 @@ class ServedScorer:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _see(self) -> str:
+        """Where more is told; and why the server ended, where its log has a cause that is known."""
+        there = isinstance(self._log, Path) and self._log.is_file()
+        if there and (why := vllm_abort(Path(self._log).read_text("utf-8", "replace"))):
+            return f"{why}; see {self._log}"
+        return f"see {self._log}"
 
     async def _post(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> tuple[int, Any]:
         """The status and one answer. Asks again where no work began: the connection was refused, the server busy."""
@@ -207,9 +215,9 @@ class ServedScorer:
                                   "score fewer sequences at once") from error
             except aiohttp.ClientConnectorError as error:
                 if last:
-                    raise EngineError(f"{self._where} cannot be reached ({error}); see {self._log}") from error
+                    raise EngineError(f"{self._where} cannot be reached ({error}); {self._see()}") from error
             except (aiohttp.ClientError, ValueError) as error:
-                raise EngineError(f"{self._where} broke off or sent what is not JSON ({error}); see "
-                                  f"{self._log}") from error
+                raise EngineError(f"{self._where} broke off or sent what is not JSON ({error}); "
+                                  f"{self._see()}") from error
             await asyncio.sleep(0.2 * 2**attempt)
         raise AssertionError("the last try returns or raises")

@@ -12,7 +12,7 @@ from typing import Any
 from quantcheck.engines.health import get_text
 from quantcheck.engines.loopback import LOOPBACK, require_free
 from quantcheck.engines.served import ServedEngine
-from quantcheck.engines.vllm_log import vllm_facts
+from quantcheck.engines.vllm_log import vllm_abort, vllm_facts
 from quantcheck.engines.vllm_metrics import Counters, read_counters
 from quantcheck.engines.vllm_python import vllm_packages
 from quantcheck.errors import EngineError, ModelError, QuantcheckError
@@ -118,7 +118,17 @@ class VllmServer(ServedEngine):
         self._facts = {"base_url": self._url}
         return True
 
+    def check(self) -> None:
+        try:
+            super().check()
+        except EngineError as error:
+            if why := vllm_abort(self._process.log_text()):
+                raise EngineError(f"{self._process.name} is gone: {why}; full log: {self._process.log}") from error
+            raise
+
     def _cause(self, log: str) -> QuantcheckError | None:
+        if why := vllm_abort(log):
+            return EngineError(f"{self._process.name} did not start: {why}; full log: {self._process.log}")
         for pattern, meaning in _FAULTS:
             if found := re.search(pattern, log):
                 said = " ".join(found.group(1).split())

@@ -8,7 +8,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["vllm_facts"]
+__all__ = ["vllm_abort", "vllm_facts"]
+
+_ABORTS = (
+    (r"scale_C: scalar path not implemented",
+     "vLLM's INT8 kernel for CPUs with AMX computes in bfloat16 alone; give the variant `args: {dtype: bfloat16}`"),
+)
+"""What ends a server that had started, at its first requests, and what helps."""
 
 GIB = 1 << 30
 
@@ -59,3 +65,8 @@ def vllm_facts(log: str) -> dict[str, Any]:
     if (sizes := _GRAPH_SIZES.search(log)) and sizes.group(1):
         found["graph_sizes"] = [int(size) for size in sizes.group(1).split(",")]
     return found
+
+
+def vllm_abort(log: str) -> str | None:
+    """Why a server ended that had started, and the remedy, where `log` tells a cause that is known."""
+    return next((meaning for pattern, meaning in _ABORTS if re.search(pattern, log)), None)
