@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from quantcheck.errors import EngineError
+from quantcheck.errors import EngineError, StoreError
 from quantcheck.process import managed as module
 from quantcheck.process.managed import ManagedProcess
 
@@ -250,3 +250,32 @@ def test_a_tree_that_is_stopped_is_gone_at_once(tmp_path: Path) -> None:
         rest = _rest_of(log)
         assert rest in {member.pid for member in process.members()}
     assert _gone(rest)
+
+
+def test_a_process_that_ended_for_want_of_room_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = ManagedProcess([sys.executable, "-c", "raise SystemExit(1)"], name="child", log=tmp_path / "log")
+    process.start()
+    while process.running():
+        time.sleep(0.01)
+    with pytest.raises(EngineError, match="exit status 1"):
+        process.check()
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result([4096, 4096, 100, 3, 3, *[0] * 5]))
+    with pytest.raises(StoreError, match=r"child is gone \(exit status 1\): the disk of .* is full; free disk space"):
+        process.check()
+    process.stop()
+
+
+def test_a_guarded_command_does_not_outlive_who_waits_for_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    program = ("import subprocess\nfrom quantcheck.process.managed import guarded\n"
+               f"subprocess.run(guarded({SLEEP!r}), stdout=open({str(log)!r}, 'w'))\n")
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        end = time.monotonic() + 20
+        while "up" not in (log.read_text() if log.exists() else "") and time.monotonic() < end:
+            time.sleep(0.01)
+        (child,) = psutil.Process(parent.pid).children()
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_gone(child.pid)

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -138,3 +139,73 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
     assert not Store(tmp_path / "none").locked()
     assert not Store(tmp_path).locked()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cell_that_is_put_by_comes_back_unless_a_new_one_takes_its_place(store: Store) -> None:
+    first = store.write(KEY, {"result": {"try": 1}}, {"items": TABLE})
+    before = (first.folder / "cell.json").read_bytes()
+    store.put_by(KEY)
+    assert not store.has(KEY)
+    killed = Store(store.root)  # the process is gone, and its lock with it
+    os.close(store._lock)  # type: ignore[arg-type]
+    killed.lock()
+    assert (killed.cell(KEY).folder / "cell.json").read_bytes() == before
+    killed.put_by(KEY)
+    killed.unlock()
+    assert (killed.cell(KEY).folder / "cell.json").read_bytes() == before
+    killed.lock()
+    killed.put_by(KEY)
+    killed.write(KEY, {"result": {"try": 2}}, {"items": TABLE})
+    killed.unlock()
+    assert killed.cell(KEY).record["result"] == {"try": 2}
+    assert [folder.name for folder in (killed.root / "cells").iterdir()] == [KEY.id]
+
+
+def test_killed_between_the_new_cell_and_the_end_of_the_old(store: Store) -> None:
+    store.write(KEY, {"result": {"try": 1}}, {})
+    store.put_by(KEY)
+    old = store.root / "cells" / f".again-{KEY.id}"
+    new = store.root / "cells" / KEY.id
+    shutil.copytree(old, new)
+    (new / "new").touch()
+    store.unlock()
+    assert (new / "new").exists()
+    assert not old.exists()
+
+
+def test_a_lock_on_a_file_that_was_removed_keeps_nobody_in(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.unlock()
+    path, real, removed = store.root / ".lock", os.open, False
+
+    def opened(name: os.PathLike[str], *how: int) -> int:
+        nonlocal removed
+        handle = real(name, *how)
+        if Path(name) == path and not removed:
+            path.unlink()  # by another process, which removes the run
+            removed = True
+        return handle
+
+    monkeypatch.setattr(os, "open", opened)
+    store.lock()
+    assert removed
+    assert store.locked()
+    with pytest.raises(StoreError, match="another quantcheck"):
+        Store(store.root).lock()
+
+
+def test_what_a_killed_load_left_is_swept(store: Store) -> None:
+    (store.work / "quantcheck-load-x").mkdir()
+    (store.work / "quantcheck-load-x" / "bodies.bin").touch()
+    (store.work / "logits-x.f32").touch()
+    store.unlock()
+    Store(store.root).lock()
+    assert [path.name for path in store.work.iterdir()] == ["logits-x.f32"]
+
+
+def test_cells_without_checksums_are_counted(store: Store) -> None:
+    path = store.write(KEY, {"result": {}}, {}).folder / "cell.json"
+    store.unlock()
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in document.items() if key not in ("sha256", "tables")}
+                               | {"schema": 1}))
+    assert any(words.startswith("1 cells are of schema 1") for words in Store(store.root).lock())

@@ -1,5 +1,6 @@
 """The command line: a thin skin, one module per verb, loaded when the verb is used."""
 
+import errno
 import importlib
 import os
 import sys
@@ -95,3 +96,10 @@ def main() -> None:
         # The reader of our output has gone (quantcheck ... | head): nothing is wrong, and nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        # Wherever it is that a disk has no room: what was stored before is whole.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        click.echo(f"quantcheck: {error.filename or 'a file'} cannot be written ({error.strerror}); free disk space or "
+                   "use another folder, then run again: finished cells are kept", err=True)
+        sys.exit(2)

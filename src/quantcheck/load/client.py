@@ -29,7 +29,7 @@ from quantcheck.process.managed import ManagedProcess
 __all__ = ["Pulse", "Traffic", "run_schedule"]
 
 WATCH_S = 0.05
-START_S = 20.0
+START_S = 60.0
 LEAVE_S = 1.5
 """How long a worker that is told to stop may take to write what it has."""
 STREAMS_PER_WORKER = 2048

@@ -29,7 +29,7 @@ __all__ = ["EXIT_NO_ROOM", "main"]
 EXIT_NO_ROOM = 28
 """What was received could not be written: the disk is full."""
 PR_SET_TIMERSLACK = 29
-LATE_IN_STARTING_S = 30.0
+LATE_IN_STARTING_S = 90.0
 
 
 def _head(job: Job) -> bytes:

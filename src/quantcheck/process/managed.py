@@ -19,7 +19,7 @@ from typing import IO, Self
 
 import psutil
 
-from quantcheck.errors import EngineError
+from quantcheck.errors import EngineError, StoreError
 
 __all__ = ["ManagedProcess", "guarded"]
 
@@ -28,6 +28,7 @@ KILL_S = 20.0
 POLL_S = 0.01
 TAIL_LINES = 3
 TAIL_CHARACTERS = 400
+NO_ROOM_BYTES = 16_384
 GUARD = Path(__file__).with_name("guard.py")
 
 # The parent-death signal follows the *thread* that forked, not the process. All children are therefore forked
@@ -137,11 +138,22 @@ class ManagedProcess:
         return text if len(text) <= TAIL_CHARACTERS else "... " + text[-TAIL_CHARACTERS:]
 
     def check(self) -> None:
-        """Raises `EngineError` when the command has ended, or was stopped or never started."""
+        """Raises `EngineError` when the command has ended, or was stopped or never started; `StoreError` when its log's
+        disk is full, which is why it ended."""
         if not self.running():
             state = self.exit_text() if self._child is not None else "never started"
+            if self._no_room():
+                raise StoreError(f"{self.name} is gone ({state}): the disk of {self.log.parent} is full; free disk "
+                                 "space or give another --out, then run again: finished cells are kept")
             raise EngineError(f"{self.name} is gone ({state}); its last log lines: {self.log_tail()}; "
                               f"full log: {self.log}")
+
+    def _no_room(self) -> bool:
+        try:
+            disk = os.statvfs(self.log.parent)
+        except OSError:
+            return False
+        return disk.f_bavail * disk.f_frsize < NO_ROOM_BYTES
 
     def wait_until(self, healthy: Callable[[], bool], timeout_s: float) -> float:
         """Polls `healthy` until it is true; seconds since the start.

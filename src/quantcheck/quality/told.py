@@ -30,6 +30,7 @@ def told(folder: Path, do: Callable[[Tell], None]) -> int:
             tell(error=type(error).__name__, message=str(error))
             return error.exit_code
         except OSError as error:
-            tell(error="StoreError", message=f"{error.filename or folder}: {error.strerror}; free disk space and retry")
+            tell(error="StoreError",
+                 message=f"{error.filename or folder}: {error.strerror or error}; free disk space and retry")
             return StoreError.exit_code
     return 0

@@ -1,0 +1,44 @@
+"""A signal is obeyed while something is to be done, and comes too late when all is."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import atexit, os, sys, threading, time
+from quantcheck.cli.interrupt import install
+
+install()
+
+def strike():
+    os.kill(os.getpid(), {number})
+
+class AtTheVeryEnd:
+    def __del__(self):
+        strike()
+
+when = {when!r}
+if when == "working":
+    try:
+        strike()
+        time.sleep(10)
+    except KeyboardInterrupt:
+        sys.exit(130)
+if when == "threads are waited for":
+    threading._register_atexit(strike)
+if when == "at exit":
+    atexit.register(strike)
+if when == "modules are taken down":
+    sys.modules["kept"] = AtTheVeryEnd()
+"""
+
+
+@pytest.mark.parametrize("number", [2, 15])
+@pytest.mark.parametrize(("when", "code"), [
+    ("working", 130), ("threads are waited for", 0), ("at exit", 0), ("modules are taken down", 0),
+])
+def test_a_signal(when: str, code: int, number: int) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM.format(when=when, number=number)], capture_output=True,
+                          text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
