@@ -25,7 +25,7 @@ from quantcheck.spec.experiment import Experiment, TransformersEngine
 from quantcheck.variants.artifact import Artifact
 from quantcheck.variants.gguf_file import GgufFile
 
-__all__ = ["TOKENS", "locate"]
+__all__ = ["TOKENS", "corpus_of", "locate", "require_variant"]
 
 TOKENS = 4096
 """Enough to rank: a module's divergence is summed over them, and what matters is far apart."""
@@ -45,7 +45,7 @@ def locate(
     """
     progress = progress or Silent()
     _can_be(experiment, variant)
-    suite = _corpus(experiment, corpus)
+    suite = corpus_of(experiment, corpus)
     pair = experiment.model_copy(update={
         "variants": {name: experiment.variants[name] for name in (experiment.baseline, variant)},
         "load": None, "noise_floor": False})
@@ -68,19 +68,24 @@ def locate(
     )
 
 
-def _can_be(experiment: Experiment, variant: str) -> None:
+def require_variant(experiment: Experiment, variant: str) -> None:
+    """Raises `SpecError` where `variant` is not one of the experiment's beside its baseline."""
     if variant not in experiment.variants or variant == experiment.baseline:
         others = [name for name in experiment.variants if name != experiment.baseline]
         raise SpecError(f"there is no variant {variant!r} beside the baseline; take one of {', '.join(others)}")
+
+
+def _can_be(experiment: Experiment, variant: str) -> None:
+    require_variant(experiment, variant)
     if experiment.engine.kind not in ("llama.cpp", "transformers"):
         raise SpecError(f"modules are exchanged within a model in this process's reach, and the engine is "
                         f"{experiment.engine.kind}; give the same variants `engine: {{kind: transformers}}`")
+
+
+def corpus_of(experiment: Experiment, name: str | None) -> str:
+    """The perplexity corpus `name` of the experiment, by default its first; raises `SpecError` without one."""
     if experiment.quality is None:
         raise SpecError("the experiment has no `quality:`; give it a perplexity corpus (quality.texts, wikitext2 ...)")
-
-
-def _corpus(experiment: Experiment, name: str | None) -> str:
-    assert experiment.quality is not None
     corpora = [suite.name for suite in load_suites(experiment.quality) if isinstance(suite, Corpus)]
     if not corpora:
         raise SpecError("the experiment has no perplexity corpus; add one to quality.texts or quality.suites")
