@@ -4,7 +4,7 @@ import { Chart, XAxis } from "@/charts/frame";
 import { CUT, Whiskers, axisEnd, isCut, whisker } from "@/charts/Whisker";
 import { Legend, looks } from "@/charts/marks";
 import { setState, useAddress, useHidden } from "@/data/address";
-import { type Format, asMetric, decimals, figureText, grouped, metric } from "@/data/format";
+import { type Format, asMetric, decimals, figureText, grouped, hasInterval, metric } from "@/data/format";
 import { type Figure, type Run, percentileAt, sloOf, whyMissing } from "@/data/run";
 import { type Held, type Limits, type Price, limitsText, mixed, ownSlo, whatIf } from "@/data/whatIf";
 import { Choice } from "@/parts/Choice";
@@ -116,7 +116,7 @@ export function Cost({ run }: { run: Run }) {
           : " No SLO is set: solid bars are at the load with the highest throughput, so the least that a token can cost."}
         {isCut(shown.flatMap((h) => [h.measured.usd, h.between?.usd ?? {}])) ? ` ${CUT}` : ""}
         {changed && asked.length ? " Each percentile is held against its own limit; the verdict's SLO asks for one request to meet all of them." : ""}
-        {mix.length ? " The mix's interval adds up those of its workloads, so it is wide." : ""}
+        {mix.some((m) => hasInterval(m.usd)) ? " The mix's interval adds up those of its workloads, so it is wide." : ""}
       </p>
       {drawn.price === null ? <Absent>Cost: n/a (no price). Give one above.</Absent> : (
         <>
