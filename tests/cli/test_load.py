@@ -93,7 +93,7 @@ def test_a_search_brackets_the_slots(run: Run, tmp_path: Path) -> None:
     script = Script(ttft_s=0.01, itl_s=0.005, slots=3)
     with FakeServer(script, log=tmp_path / "log", golden=tmp_path / "truth.jsonl") as server:
         done = run("load", "--url", server.endpoint.base_url, "--model", "fake", "--find-max", "concurrency",
-                   "--most", "16", "--slo-ttft-ms", "35", "-n", "64", "--output-tokens", "20", "--out", "run.json")
+                   "--most", "16", "--slo-ttft-ms", "35", "-n", "40", "--output-tokens", "20", "--out", "run.json")
     assert done.returncode == 0, done.stderr
     search = record(tmp_path / "run.json")["search"]
     assert (search["unit"], search["highest"] in (2, 3), search["lowest"] in (3, 4)) == ("streams", True, True)
