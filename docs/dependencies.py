@@ -30,7 +30,7 @@ def licence(name: str) -> str:
 def page() -> str:
     parts = ["<!-- Written by docs/dependencies.py: change the source, not this page. -->\n", "# Dependencies\n",
              "Every package of the locks, with the licence that its own metadata tells. Known weaknesses are found by",
-             "`pip-audit --require-hashes -r requirements/core.txt`, which asks a database on the network.\n"]
+             "`make audit`, which asks a database on the network.\n"]
     seen: set[str] = set()
     for lock, what in LOCKS.items():
         text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
