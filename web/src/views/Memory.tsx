@@ -79,7 +79,7 @@ export function Memory({ run }: { run: Run }) {
       {run.predicted_memory.length ? (
         <>
           <p className="note">
-            Predicted by arithmetic: the bytes of the weight files, and of a token&apos;s keys and values (2 x layers x heads x head size x
+            Predicted by arithmetic: the bytes of the weight files and what the engine&apos;s kernel widens of them, and of a token&apos;s keys and values (2 x layers x heads x head size x
             bytes a value) times the tokens that the engine has room for{gpu ? ", or that the fullest load of fixed streams holds at most" : ""}. What is
             measured beyond that is padding, what the engine keeps unpacked, or another format of the cache.
           </p>
@@ -114,7 +114,7 @@ function compared(row: Row, gpu: boolean) {
   const each = p?.kv_bytes_per_token.value == null ? "" : `${asBytes(p.kv_bytes_per_token.value)} a token`;
   // A host's weights are the file's bytes themselves: there is nothing to hold against them.
   return [
-    ...(gpu ? [line("weights", "gpu_weights_bytes", p?.weights_bytes, "bytes of the weight files")] : []),
+    ...(gpu ? [line("weights", "gpu_weights_bytes", p?.weights_bytes, "bytes of the weight files, and what the kernel widens of them")] : []),
     line("KV cache", gpu ? "gpu_kv_cache_bytes" : "kv_cache_bytes", p?.kv_cache_bytes, `room for ${tokens(p?.kv_room_tokens)}, ${each}`),
     ...(gpu ? [line("KV cache needed", "gpu_kv_needed_bytes", p?.kv_needed_bytes, `${tokens(p?.kv_held_tokens)} at most, ${each}`)] : []),
   ];
