@@ -44,7 +44,7 @@ def apart(first: Path, second: Path) -> tuple[NDArray[np.float64], NDArray[np.bo
 def top_of_logits(rows: FloatArray, k: int) -> TopLogprobs:
     """The `k` likeliest tokens of each row of logits [tokens, vocabulary], the likeliest first."""
     logprobs = log_softmax(rows.astype(np.float64), axis=1)
-    ids = np.argsort(-logprobs, axis=1, kind="stable")[:, :k]
+    ids = np.argsort(-logprobs, axis=1, kind="stable")[:, :k].astype(np.int32)
     return TopLogprobs(np.full(len(rows), np.nan), ids, np.take_along_axis(logprobs, ids, axis=1))
 
 

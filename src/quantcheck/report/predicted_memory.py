@@ -66,7 +66,8 @@ def _zero_points(quantization: Any) -> tuple[int, int] | None:
     if not isinstance(quantization, Mapping):
         return None
     groups = quantization.get("config_groups")
-    inner = next(iter(groups.values()), {}).get("weights") if isinstance(groups, Mapping) else None
+    first: Any = next(iter(groups.values()), None) if isinstance(groups, Mapping) else None
+    inner = first.get("weights") if isinstance(first, Mapping) else None
     bits, group, has = (
         (inner.get("num_bits"), inner.get("group_size"), inner.get("symmetric") is False) if inner
         else (quantization.get("bits"), quantization.get("group_size"), quantization.get("zero_point") is True)
