@@ -3,7 +3,8 @@
     python benchmarks/store_list.py [--cells 100000] [--runs 200]
 
 A made-up store: folders with one small cell.json and one Parquet file each, as a run names them. The command is started
-as a user starts it, after one run that fills the file cache; its wall time is printed, start of Python included.
+as a user starts it; its wall time is printed, start of Python included: of the first listing, which reads every run, of
+later ones, and of those after a cell was added to one run in ten.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from quantcheck.report.runs import SETTLED_S
 from quantcheck.spec.experiment import Experiment
 from quantcheck.store import CellKey, Store
 
@@ -33,9 +35,16 @@ def main() -> None:
         root = Path(folder)
         for run in range(given.runs):
             _make(root / f"run-{run:04d}", given.cells // given.runs)
-        times = [_list(root, given) for _ in range(TIMES + 1)][1:]
-    print(f"{given.cells:,} cells in {given.runs:,} runs: {statistics.median(times):.2f} s "
-          f"(median of {TIMES}; {min(times):.2f} to {max(times):.2f})")
+        time.sleep(SETTLED_S + 1)
+        first = _list(root, given.cells)
+        times = [_list(root, given.cells) for _ in range(TIMES)]
+        changed = []
+        for number in range(TIMES):
+            for run in range(0, given.runs, 10):
+                (root / f"run-{run:04d}" / "cells" / f"unplanned-{number}").mkdir()
+            changed.append(_list(root, given.cells))
+    print(f"{given.cells:,} cells in {given.runs:,} runs: {_words(times)}; the first time {first:.2f} s; "
+          f"after a cell was added to one run in ten {_words(changed)}")
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}; load average {os.getloadavg()[0]:.1f}")
 
 
@@ -61,13 +70,17 @@ def _make(root: Path, cells: int) -> None:
     store.unlock()
 
 
-def _list(root: Path, given: argparse.Namespace) -> float:
+def _words(times: list[float]) -> str:
+    return f"{statistics.median(times):.2f} s (median of {len(times)}; {min(times):.2f} to {max(times):.2f})"
+
+
+def _list(root: Path, cells: int) -> float:
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "quantcheck", "runs", str(root), "--json"], capture_output=True,
                           check=True)
     took = time.monotonic() - began
     lines = json.loads(done.stdout)
-    assert sum(line["stored"] for line in lines) == given.cells
+    assert sum(line["stored"] for line in lines) == cells
     return took
 
 
