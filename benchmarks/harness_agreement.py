@@ -1,13 +1,15 @@
 """lm-eval's own `hf` model against ours, item by item, on the reference model.
 
-    python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp|transformers] [TASK ...]
+    python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp|transformers] [--device cuda] [TASK ...]
 
 DATA is a folder of plain files (`quantcheck.tasks`). Needs `quantcheck[eval]`, torch and transformers. `hf` computes in
-float32 on the CPU. Ours answers over llama.cpp from the F16 GGUF file, or with `--over transformers` over the engine of
-that name, so over the same library as `hf`: what differs then is the harness and not the arithmetic.
+float32, on the CPU or the `--device`. Ours answers over llama.cpp from the F16 GGUF file, or with `--over transformers`
+over the engine of that name, so over the same library as `hf`: what differs then is the harness and not the arithmetic.
 
 Printed for each task: items, log-likelihoods, the greatest difference of one and of one divided by its tokens, the
-share of items with the same decision (likeliest choice, or text as judged), with the same scores, and the times.
+share of items with the same decision (likeliest choice, or text as judged), with the same scores, items a second of
+both, and how many times ours is of theirs: of the time within `loglikelihood` and `generate_until`, so that reading
+the data, writing the prompts and judging the answers, which are the same code, are in neither, nor is the model's load.
 """
 
 import argparse
@@ -17,8 +19,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +38,30 @@ from quantcheck.variants.make import prepare
 
 TASKS = ("mmlu", "arc_easy", "arc_challenge", "hellaswag", "gsm8k", "triviaqa")
 CONTEXT = 512
+
+
+@contextlib.contextmanager
+def timed(kind: type) -> Iterator[list[float]]:
+    """Seconds of each call by which lm-eval asks a model of this kind."""
+    seconds: list[float] = []
+    own = {name: getattr(kind, name) for name in ("loglikelihood", "generate_until")}
+
+    def clocked(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return ask(*arguments, **named)
+            finally:
+                seconds.append(time.perf_counter() - started)
+        return call
+
+    for name, ask in own.items():
+        setattr(kind, name, clocked(ask))
+    try:
+        yield seconds
+    finally:
+        for name, ask in own.items():
+            setattr(kind, name, ask)
 
 
 class Counting:
@@ -62,6 +89,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--over", choices=("llama.cpp", "transformers"), default="llama.cpp")
     parser.add_argument("--batch", type=int, default=1, help="sequences at once, of both sides")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of hf, and of ours over transformers")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     need()
@@ -70,7 +98,7 @@ def main() -> None:
     theirs = ask_theirs(arguments)
     print(f"ours over {arguments.over}, {arguments.threads} threads, at most {arguments.items} items of a task")
     print(f"{'task':<14}{'items':>6}{'lls':>6}{'max |d ll|':>12}{'per token':>11}{'same decision':>15}"
-          f"{'same scores':>13}{'hf s':>8}{'ours s':>8}")
+          f"{'same scores':>13}{'hf items/s':>12}{'ours items/s':>14}{'ratio':>8}")
     for name, (records, lengths, seconds) in ours.items():
         show(name, theirs[name][0], records, lengths, theirs[name][1], seconds)
 
@@ -79,8 +107,8 @@ def main() -> None:
 def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
     if arguments.over == "transformers":
         with tempfile.TemporaryDirectory() as folder:
-            loaded = Loaded(python=Path(sys.executable), folder=reference.model_dir(), dtype="float32", device="cpu",
-                            threads=arguments.threads)
+            loaded = Loaded(python=Path(sys.executable), folder=reference.model_dir(), dtype="float32",
+                            device=arguments.device, threads=arguments.threads)
             with TransformersScorer(loaded, log=Path(folder) / "worker.log", batch_size=arguments.batch) as scorer:
                 yield scorer
         return
@@ -93,11 +121,13 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
 def ask_ours(
     answerer: Answerer, name: str, arguments: argparse.Namespace
 ) -> tuple[Sequence[Record], Sequence[int], float]:
-    started = time.monotonic()
+    from quantcheck.harness.model import AnswererModel
+
     counting = Counting(answerer)
-    (result,) = answer(counting, FolderTokens(reference.model_dir()), [name], context=CONTEXT, data=arguments.data,
-                       limit=arguments.items)
-    return result.records, counting.lengths, time.monotonic() - started
+    with timed(AnswererModel) as seconds:
+        (result,) = answer(counting, FolderTokens(reference.model_dir()), [name], context=CONTEXT, data=arguments.data,
+                           limit=arguments.items)
+    return result.records, counting.lengths, sum(seconds)
 
 
 def ask_theirs(arguments: argparse.Namespace) -> dict[str, tuple[Sequence[Record], float]]:
@@ -107,12 +137,12 @@ def ask_theirs(arguments: argparse.Namespace) -> dict[str, tuple[Sequence[Record
     torch.set_num_threads(arguments.threads)
     found = {}
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
-        model = HFLM(pretrained=str(reference.model_dir()), device="cpu", dtype="float32",
+        model = HFLM(pretrained=str(reference.model_dir()), device=arguments.device, dtype="float32",
                      batch_size=arguments.batch)
         for name in arguments.tasks:
-            started = time.monotonic()
-            result = answer_with(model, name, data=arguments.data, limit=arguments.items)
-            found[name] = result.records, time.monotonic() - started
+            with timed(HFLM) as seconds:
+                result = answer_with(model, name, data=arguments.data, limit=arguments.items)
+            found[name] = result.records, sum(seconds)
     return found
 
 
@@ -127,7 +157,7 @@ def show(name: str, theirs: Sequence[Record], ours: Sequence[Record], lengths: S
     same = sum(a.answer == b.answer for a, b in pairs) / len(pairs)
     scores = sum(a.scores == b.scores for a, b in pairs) / len(pairs)
     print(f"{name:<14}{len(pairs):>6}{len(apart):>6}{most:>12}{by_token:>11}{same:>15.4f}{scores:>13.4f}"
-          f"{theirs_s:>8.1f}{ours_s:>8.1f}")
+          f"{len(pairs) / theirs_s:>12.2f}{len(pairs) / ours_s:>14.2f}{theirs_s / ours_s:>8.1f}")
 
 
 if __name__ == "__main__":

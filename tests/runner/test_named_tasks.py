@@ -6,10 +6,11 @@ import pytest
 
 import quantcheck
 from quantcheck import Experiment
+from quantcheck.environments.installed import folder as environments_folder
 from quantcheck.runner.plan import make_plan
 from quantcheck.store import Store
 from quantcheck.variants.artifact import Artifact
-from tests.conftest import left_running
+from tests.conftest import left_running, needs_environment, real_data
 from tests.harness.conftest import data
 
 __all__ = ["data"]
@@ -66,3 +67,34 @@ def test_a_cell_depends_on_how_its_task_is_asked(data: Path) -> None:
     assert digests(chat_template=True)["mmlu"] != own["mmlu"]
     assert digests(items=1)["mmlu"] != own["mmlu"]
     assert digests(context=256, stride=64)["mmlu"] == own["mmlu"]
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.timeout(900)
+def test_real_items_are_paired_over_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three items a task, with their questions' own hashes; over the engine that answers from a worker."""
+    needs_environment("transformers")
+    real = real_data("mmlu").parent
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "environments").symlink_to(environments_folder())
+    monkeypatch.setenv("QUANTCHECK_CACHE", str(tmp_path / "cache"))
+    tasks = ["mmlu", "arc_easy", "hellaswag"]
+    asked = Experiment.model_validate({
+        "name": "named", "model": "reference", "baseline": "fp32", "noise_floor": False,
+        "variants": {"fp32": {"scheme": "fp32"}, "int8": {"scheme": "torchao-int8"}},
+        "engine": {"kind": "transformers", "dtype": "float32", "device": "cpu"},
+        "quality": {"suites": tasks, "data": str(real), "items": 3, "fewshot": 0},
+    })
+    outcome = quantcheck.run(asked, tmp_path / "out")
+    assert left_running() == []
+    assert outcome.problems == []
+    assert outcome.measured == 6
+    rows = {row.task: row for row in outcome.summary.quality}
+    assert {name: row.n for name, row in rows.items()} == dict.fromkeys(tasks, 3)
+    assert all(row.word in ("safe", "harmed", "inconclusive") for row in rows.values())
+    cells = {(cell.key.variant, cell.key.subject): cell.table("items") for cell in Store(tmp_path / "out").cells()}
+    for name in tasks:
+        ours, theirs = cells["fp32", name], cells["int8", name]
+        for column in ("id", "doc_hash", "prompt_hash", "target_hash"):
+            assert list(ours[column]) == list(theirs[column]), column
