@@ -72,3 +72,8 @@ def pytest_collection_finish() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
+
+
+def pytest_unconfigure() -> None:
+    """Else what was frozen is never freed, and the database's binding reports that below pytest's last line."""
+    gc.unfreeze()
