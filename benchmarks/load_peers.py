@@ -1,12 +1,16 @@
 """Do we agree with GuideLLM where it is right: one stream on a real server?
 
     python benchmarks/load_peers.py --guidellm .venv-guidellm/bin/guidellm [--requests 60] [--rounds 3]
+                                    [--threads 1]
 
 llama.cpp's server with the reference model (F16), 64 tokens in, 32 out, concurrency 1, /v1/completions. Both clients
-measure the same server in turns, the first of them changing from round to round. The medians should lie within 2 ms of
-each other, prompts being of the same length as the server counts them. They need not be equal: GuideLLM sends text that
-the server tokenizes, stamps in user space, and takes a request's ITL to be its mean, which is our TPOT; our ITL is the
-median of single gaps. Its ITL is compared with both.
+measure the same server, whose one thread leaves them a core, in turns, the first of them changing from round to round.
+The medians should lie within 2 ms of each other, prompts being of the same length as the server counts them. They need
+not be equal: GuideLLM sends text that the server tokenizes, stamps in user space, and takes a request's ITL to be its
+mean, which is our TPOT; our ITL is the median of single gaps. Its ITL is compared with both.
+
+Before that both measure a server whose every chunk time is known (the fake engine: TTFT 100 ms, 20 ms gaps): where
+GuideLLM is wrong there, it need not agree with us on a real server.
 
 GuideLLM is no dependency of quantcheck. It is installed beside it:
 
@@ -23,6 +27,9 @@ from pathlib import Path
 from statistics import median
 
 from quantcheck import presets, reference
+from quantcheck.engines.fake.engine import FakeServer
+from quantcheck.engines.fake.log import read_log
+from quantcheck.engines.fake.script import Script
 from quantcheck.engines.llamacpp import LlamaCppServer
 from quantcheck.spec.experiment import LlamaCppEngine
 from quantcheck.variants.make import prepare
@@ -71,11 +78,26 @@ def theirs(guidellm: Path, url: str, model: str, requests: int, folder: Path) ->
         "n": float(found[names["ttft"]]["successful"]["count"])}
 
 
+def known(guidellm: Path, requests: int, folder: Path) -> None:
+    """Prints the errors of both clients against a server whose times are known, ms."""
+    script = Script(ttft_s=0.1, itl_s=0.02)
+    with FakeServer(script, log=folder / "fake.log", golden=folder / "truth.jsonl") as engine:
+        them = theirs(guidellm, engine.endpoint.base_url, "fake", requests, folder)
+        we = ours(engine.endpoint.base_url, "fake", requests, folder)
+    truths = [truth for truth in read_log(folder / "truth.jsonl") if len(truth.sent_ns) == ANSWER]
+    ttft = median((truth.sent_ns[0] - truth.arrived_ns) / 1e6 for truth in truths)
+    itl = median((truth.sent_ns[-1] - truth.sent_ns[0]) / 1e6 / (ANSWER - 1) for truth in truths)
+    print(f"error against a known server, {requests} requests a client, median, ms: "
+          f"TTFT ours {we['ttft'] - ttft:+.3f}, GuideLLM {them['ttft'] - ttft:+.3f}; "
+          f"ITL ours {we['tpot'] - itl:+.3f}, GuideLLM {them['itl'] - itl:+.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--guidellm", type=Path, required=True, help="the program, in an environment of its own")
     parser.add_argument("--requests", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of the server: what is left is the clients'")
     chosen = parser.parse_args()
     if not chosen.guidellm.is_file():
         raise SystemExit(f"{chosen.guidellm}: is not there; install it with\n  python3.11 -m venv .venv-guidellm && "
@@ -85,8 +107,9 @@ def main() -> None:
     rounds: list[tuple[dict[str, float], dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        engine = LlamaCppServer(LlamaCppEngine(), artifact.path, name="F16", slots=1, tokens=PROMPT + ANSWER + SPARE,
-                                log=folder / "server.log")
+        known(chosen.guidellm.absolute(), chosen.requests, folder)
+        engine = LlamaCppServer(LlamaCppEngine(threads=chosen.threads), artifact.path, name="F16", slots=1,
+                                tokens=PROMPT + ANSWER + SPARE, log=folder / "server.log")
         with engine:
             url = engine.endpoint.base_url
             print(f"{chosen.requests} requests a client and round; medians in ms")

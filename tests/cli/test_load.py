@@ -56,7 +56,7 @@ def record(path: Path) -> dict[str, Any]:
 
 def test_a_ladder_is_recorded_shown_and_kept_raw(run: Run, tmp_path: Path, engine: FakeServer) -> None:
     done = run("load", "--url", f"{engine.endpoint.base_url}/v1", "--model", "fake", "-c", "1", "-c", "4", "-r", "50",
-               "-n", "12", *QUICK, "--slo-ttft-ms", "2000", "--out", "run.json", "--raw", "run.parquet")
+               "-n", "12", *QUICK, "--slo-ttft-ms", "2000", "--out", "run.json", "--raw", "run.parquet", COLUMNS="100")
     assert (done.returncode, len(done.stderr.splitlines())) == (0, 3), done.stderr
     found = record(tmp_path / "run.json")
     assert [point["name"] for point in found["loads"]] == ["c1", "c4", "r50"]

@@ -212,7 +212,8 @@ def _settings(index: CellIndex) -> dict[str, Any]:
         "policy": experiment.policy.model_dump(mode="json", exclude={"margin"}, exclude_defaults=True),
         "context": None if quality is None else quality.context,
         "stride": None if quality is None else quality.stride,
-        "load": None if load is None else load.model_dump(mode="json", exclude_none=True),
+        "load": None if load is None else load.model_dump(mode="json", by_alias=True, exclude_none=True,
+                                                             exclude={"python", "tokenizer"}),
         # An interpreter's path says where somebody's files lie; its versions are in the cells.
         "engine": experiment.engine.model_dump(mode="json", exclude={"python"}),
         "engines": engines,
