@@ -9,9 +9,6 @@ The medians should lie within 2 ms of each other, prompts being of the same leng
 not be equal: GuideLLM sends text that the server tokenizes, stamps in user space, and takes a request's ITL to be its
 mean, which is our TPOT; our ITL is the median of single gaps. Its ITL is compared with both.
 
-Before that both measure a server whose every chunk time is known (the fake engine: TTFT 100 ms, 20 ms gaps): where
-GuideLLM is wrong there, it need not agree with us on a real server.
-
 GuideLLM is no dependency of quantcheck. It is installed beside it:
 
     python3.11 -m venv .venv-guidellm && .venv-guidellm/bin/pip install torch==2.13.0 guidellm==0.8.1
@@ -27,9 +24,6 @@ from pathlib import Path
 from statistics import median
 
 from quantcheck import presets, reference
-from quantcheck.engines.fake.engine import FakeServer
-from quantcheck.engines.fake.log import read_log
-from quantcheck.engines.fake.script import Script
 from quantcheck.engines.llamacpp import LlamaCppServer
 from quantcheck.spec.experiment import LlamaCppEngine
 from quantcheck.variants.make import prepare
@@ -78,20 +72,6 @@ def theirs(guidellm: Path, url: str, model: str, requests: int, folder: Path) ->
         "n": float(found[names["ttft"]]["successful"]["count"])}
 
 
-def known(guidellm: Path, requests: int, folder: Path) -> None:
-    """Prints the errors of both clients against a server whose times are known, ms."""
-    script = Script(ttft_s=0.1, itl_s=0.02)
-    with FakeServer(script, log=folder / "fake.log", golden=folder / "truth.jsonl") as engine:
-        them = theirs(guidellm, engine.endpoint.base_url, "fake", requests, folder)
-        we = ours(engine.endpoint.base_url, "fake", requests, folder)
-    truths = [truth for truth in read_log(folder / "truth.jsonl") if len(truth.sent_ns) == ANSWER]
-    ttft = median((truth.sent_ns[0] - truth.arrived_ns) / 1e6 for truth in truths)
-    itl = median((truth.sent_ns[-1] - truth.sent_ns[0]) / 1e6 / (ANSWER - 1) for truth in truths)
-    print(f"error against a known server, {requests} requests a client, median, ms: "
-          f"TTFT ours {we['ttft'] - ttft:+.3f}, GuideLLM {them['ttft'] - ttft:+.3f}; "
-          f"ITL ours {we['tpot'] - itl:+.3f}, GuideLLM {them['itl'] - itl:+.3f}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--guidellm", type=Path, required=True, help="the program, in an environment of its own")
@@ -107,7 +87,6 @@ def main() -> None:
     rounds: list[tuple[dict[str, float], dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        known(chosen.guidellm.absolute(), chosen.requests, folder)
         engine = LlamaCppServer(LlamaCppEngine(threads=chosen.threads), artifact.path, name="F16", slots=1,
                                 tokens=PROMPT + ANSWER + SPARE, log=folder / "server.log")
         with engine:
