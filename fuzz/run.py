@@ -1,7 +1,7 @@
 """Fuzzes one reader for a time: `python fuzz/run.py TARGET [--seconds 600] [--corpus DIR]`. Needs atheris.
 
 Atheris instruments quantcheck's own modules and the readers below them, and libFuzzer keeps each input that reaches new
-code in DIR, which begins as fuzz/corpus/TARGET. The first fault ends the run: its input lies beside DIR, and belongs
+code in DIR, which begins with fuzz/corpus/TARGET. The first fault ends the run: its input lies beside DIR, and belongs
 into the corpus once it is mended. tests/test_fuzz.py runs every input of the corpus, without atheris.
 """
 
@@ -13,10 +13,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["quantcheck", "gguf", "yaml"]):
-    from targets import TARGETS, prepare
+    from targets import MOST_BYTES, TARGETS, inputs, prepare
 
-CORPUS = Path(__file__).parent / "corpus"
-MOST_BYTES = 4_096
 HANG_S = 60
 
 
@@ -28,7 +26,7 @@ def main() -> None:
     chosen = parser.parse_args()
     folder = chosen.corpus or Path("build") / "fuzz" / chosen.target
     folder.mkdir(parents=True, exist_ok=True)
-    for file in sorted((CORPUS / chosen.target).glob("*")):
+    for file in inputs(chosen.target):
         shutil.copy(file, folder / file.name)
     prepare()
     options = [sys.argv[0], str(folder), f"-max_total_time={chosen.seconds}", f"-timeout={HANG_S}",

@@ -19,12 +19,23 @@ from quantcheck.variants.checkpoint import read_quantization
 from quantcheck.variants.gguf_file import GgufFile
 from quantcheck.variants.weights import Weights
 
-__all__ = ["TARGETS", "prepare"]
+__all__ = ["TARGETS", "inputs", "prepare"]
 
 FOLDER = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path.cwd()
+HERE = Path(__file__).parent
+OWN = {"importers": ("tests/importers/data",), "spec": ("src/quantcheck/presets", "examples")}
+"""The project's own files that a target reads: they are inputs as they are, beside those that are kept."""
+MOST_BYTES = 4_096
 LONGEST_LINE = 5_000
 VALUES = 4_096
 """Tensors with more values are not read: a valid head may name a terabyte."""
+
+
+def inputs(target: str) -> list[Path]:
+    """Every file that is kept for the target, and the project's own, as far as they are short enough."""
+    own = [path for folder in OWN.get(target, ()) for path in (HERE.parent / folder).rglob("*")
+           if path.is_file() and path.suffix != ".py" and path.stat().st_size <= MOST_BYTES]
+    return sorted((HERE / "corpus" / target).glob("*")) + sorted(own)
 
 
 def prepare() -> Path:

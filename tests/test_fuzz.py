@@ -9,9 +9,9 @@ import pytest
 FUZZ = Path(__file__).parents[1] / "fuzz"
 sys.path.insert(0, str(FUZZ))
 
-from targets import TARGETS  # noqa: E402
+from targets import TARGETS, inputs  # noqa: E402
 
-CORPUS = sorted((FUZZ / "corpus").glob("*/*"))
+INPUTS = [(target, file) for target in TARGETS for file in inputs(target)]
 
 
 @pytest.fixture(autouse=True)
@@ -20,20 +20,18 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_target_has_inputs() -> None:
-    assert {file.parent.name for file in CORPUS} == set(TARGETS)
+    assert {target for target, _ in INPUTS} == set(TARGETS)
 
 
-@pytest.mark.parametrize("file", CORPUS, ids=lambda file: f"{file.parent.name}/{file.name}")
-def test_an_input_is_read_or_refused(file: Path) -> None:
-    TARGETS[file.parent.name](file.read_bytes())
+@pytest.mark.parametrize(("target", "file"), INPUTS, ids=[f"{target}/{file.name}" for target, file in INPUTS])
+def test_an_input_is_read_or_refused(target: str, file: Path) -> None:
+    TARGETS[target](file.read_bytes())
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_damage_is_read_or_refused(name: str) -> None:
     draw = random.Random(0)
-    for file in CORPUS:
-        if file.parent.name != name:
-            continue
+    for file in inputs(name):
         data = bytearray(file.read_bytes())
         for _ in range(5):
             damaged = bytearray(data)
