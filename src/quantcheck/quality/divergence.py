@@ -20,7 +20,7 @@ from scipy.special import log_softmax, xlogy
 from quantcheck.engines.scorer import TopLogprobs
 from quantcheck.errors import ModelError, StoreError
 
-__all__ = ["BaselineLogits", "BaselineTop", "FloatArray", "LogitsWriter", "kl_divergence", "kl_lower_bound",
+__all__ = ["BaselineLogits", "BaselineTop", "FloatArray", "InOrder", "LogitsWriter", "kl_divergence", "kl_lower_bound",
            "save_arrays", "save_top"]
 
 FloatArray = NDArray[np.floating[Any]]
@@ -105,7 +105,22 @@ class LogitsWriter:
             self._part.unlink(missing_ok=True)
 
 
-class BaselineLogits:
+class InOrder:
+    """The place in a kept file from which the next rows are taken."""
+
+    _next = 0
+
+    def skip(self, count: int) -> None:
+        """Leave out the next `count` rows."""
+        self._next += count
+
+    def _advance(self, count: int) -> slice:
+        """Where the next `count` rows are, which are behind us then."""
+        self.skip(count)
+        return slice(self._next - count, self._next)
+
+
+class BaselineLogits(InOrder):
     """Reads the rows back in order; `ModelError` when they are over another vocabulary than `vocabulary` tokens."""
 
     def __init__(self, path: Path, vocabulary: int) -> None:
@@ -117,17 +132,10 @@ class BaselineLogits:
             )
         rows = np.memmap(path, dtype=np.float32, mode="r", offset=_HEAD.itemsize)
         self._rows = rows.reshape(-1, vocabulary)
-        self._next = 0
 
     def take(self, count: int) -> FloatArray:
         """The next `count` rows, [count, vocabulary]."""
-        rows = self._rows[self._next : self._next + count]
-        self._next += count
-        return np.asarray(rows)
-
-    def skip(self, count: int) -> None:
-        """Leave out the next `count` rows."""
-        self._next += count
+        return np.asarray(self._rows[self._advance(count)])
 
     @property
     def count(self) -> int:
@@ -161,7 +169,7 @@ def save_arrays(path: Path, **arrays: Any) -> None:
         part.unlink(missing_ok=True)
 
 
-class BaselineTop:
+class BaselineTop(InOrder):
     """What `save_top` wrote, in order; `ModelError` when it is over another vocabulary or another number of tokens."""
 
     def __init__(self, path: Path, vocabulary: int, top_k: int) -> None:
@@ -172,17 +180,11 @@ class BaselineTop:
                 f"the baseline has a vocabulary of {found} tokens, its {self._ids.shape[1]} likeliest known, this "
                 f"variant one of {vocabulary}, {top_k} known: they cannot be compared"
             )
-        self._next = 0
 
     def take(self, count: int) -> TopLogprobs:
         """The next `count` rows, without the tokens' own log-probabilities."""
-        rows = slice(self._next, self._next + count)
-        self._next += count
+        rows = self._advance(count)
         return TopLogprobs(np.full(count, np.nan), self._ids[rows], self._logprobs[rows].astype(np.float64))
-
-    def skip(self, count: int) -> None:
-        """Leave out the next `count` rows."""
-        self._next += count
 
     @property
     def count(self) -> int:

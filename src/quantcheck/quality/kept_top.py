@@ -17,7 +17,7 @@ from scipy.special import log_softmax, logsumexp
 
 from quantcheck.engines.scorer import TopLogprobs
 from quantcheck.errors import ModelError
-from quantcheck.quality.divergence import FloatArray, kl_divergence, save_arrays
+from quantcheck.quality.divergence import FloatArray, InOrder, kl_divergence, save_arrays
 
 __all__ = ["FULL_BYTES", "KEPT_TOP", "Kept", "KeptDivergence", "KeptTop", "TopWriter", "kl_of_kept"]
 
@@ -89,7 +89,7 @@ class TopWriter:
             )  # fmt: skip
 
 
-class KeptTop:
+class KeptTop(InOrder):
     """What `TopWriter` wrote, in order; `ModelError` when it is over another vocabulary."""
 
     def __init__(self, path: Path, vocabulary: int) -> None:
@@ -99,7 +99,6 @@ class KeptTop:
         if found != vocabulary:
             raise ModelError(f"the baseline has a vocabulary of {found} tokens, this variant one of {vocabulary}: "
                              "their tokenizers differ, so they cannot be compared")
-        self._next = 0
 
     @property
     def count(self) -> int:
@@ -109,14 +108,9 @@ class KeptTop:
     def top_k(self) -> int:
         return int(self._ids.shape[1])
 
-    def skip(self, count: int) -> None:
-        """Leave out the next `count` rows."""
-        self._next += count
-
     def take(self, count: int) -> Kept:
         """The next `count` rows."""
-        start, self._next = self._next, self._next + count
-        rows = slice(start, self._next)
+        rows = self._advance(count)
         tail = self._tail[rows].astype(np.float64)
         # The tail is exact to single precision: what half precision did to the others is scaled away.
         rounded = self._logprobs[rows].astype(np.float64)
@@ -124,8 +118,8 @@ class KeptTop:
         known = np.isfinite(rounded)
         doubt = np.where(known, HALF * np.abs(np.where(known, rounded, 0.0)) + 2.0**-25, 0.0)
         doubt = doubt + logsumexp(rounded + doubt, axis=1, keepdims=True) - logsumexp(rounded, axis=1, keepdims=True)
-        first, last = np.searchsorted(self._sampled, [start, self._next])
-        whole = {int(self._sampled[at]) - start: self._whole[at] for at in range(first, last)}
+        first, last = np.searchsorted(self._sampled, [rows.start, rows.stop])
+        whole = {int(self._sampled[at]) - rows.start: self._whole[at] for at in range(first, last)}
         return Kept(TopLogprobs(np.full(count, np.nan), self._ids[rows], scaled), tail, doubt, whole)
 
 
