@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
+from quantcheck.engines.packing import Branches, stems
 from quantcheck.engines.scorer import Scorer
 from quantcheck.errors import ModelError, SpecError
 from tests.ggml.oracle import forward, log_softmax
@@ -133,6 +134,50 @@ def test_pairs_come_back_in_their_order_when_contexts_repeat_apart(tiny: TinyMod
     for pair, one in zip(pairs, together, strict=True):
         assert scorer.loglikelihoods([pair])[0].logprob == pytest.approx(one.logprob, abs=0.1)
     assert len({round(one.logprob, 6) for one in together}) == 40
+
+
+def test_questions_that_begin_alike_are_scored_as_if_alone(tiny: TinyModel, scorer: LlamaCppScorer) -> None:
+    """Two few-shot prompts with many questions after each, answers of one token and of several, and other questions."""
+    heads = [tokens(200, 1), tokens(90, 2)]
+    contexts = [
+        np.concatenate([head, tokens(5 + i % 7, 10 * i + j)]) for j, head in enumerate(heads) for i in range(30)
+    ]
+    contexts += [tokens(30, 900 + i) for i in range(5)] + [heads[0]]
+    pairs = [(context, tokens(1 + place % 3, place)) for place, context in enumerate(contexts) for _ in range(2)]
+    for (context, more), found in zip(pairs, scorer.loglikelihoods(pairs), strict=True):
+        expected = log_softmax(forward(tiny.weights, tiny.shape, np.concatenate([context, more])))
+        place = np.arange(len(context) - 1, len(context) + len(more) - 1)
+        assert found.logprob == pytest.approx(expected[place, more].sum(), abs=2 * TOLERANCE * len(more))
+
+
+@few
+@given(
+    heads=st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    sizes=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), min_size=1, max_size=40),
+)
+def test_stems_lose_no_token_and_no_group(heads: list[int], sizes: list[tuple[int, int]]) -> None:
+    starts = [tokens(length, seed) for seed, length in enumerate(heads)]
+    groups = [
+        Branches(np.concatenate([starts[which % len(starts)], tokens(more, 100 + place)]), [tokens(1)], [place])
+        for place, (which, more) in enumerate(sizes)
+    ]
+    found = {group.places[0]: np.concatenate([stem, group.context]) for stem, run in stems(groups) for group in run}
+    assert sorted(found) == list(range(len(groups)))
+    for group in groups:
+        np.testing.assert_array_equal(found[group.places[0]], group.context)
+    assert all(len(group.context) for _, run in stems(groups) for group in run)
+
+
+def test_a_stem_is_found_for_each_head_and_only_where_it_saves() -> None:
+    heads = [tokens(100, 1), tokens(150, 2)]
+    groups = [
+        Branches(np.concatenate([head, tokens(9, 50 * number + place)]), [tokens(1)], [place])
+        for number, head in enumerate(heads)
+        for place in range(4)
+    ]
+    alone = [Branches(tokens(20, 900 + place), [tokens(1)], [place]) for place in range(3)]
+    assert [(len(stem), len(run)) for stem, run in stems([*groups, *alone])] == [(100, 4), (150, 4), (0, 3)]
+    assert [(len(stem), len(run)) for stem, run in stems(groups[:2])] == [(0, 2)]
 
 
 def test_more_choices_than_a_pack_holds(tiny: TinyModel, scorer: LlamaCppScorer) -> None:

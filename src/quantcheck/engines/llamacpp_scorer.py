@@ -5,7 +5,8 @@ the server gives no log-probabilities of a prompt. Native code may end the proce
 """
 
 import os
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,12 +14,12 @@ from typing import Any, Self
 import numpy as np
 
 from quantcheck.engines.greedy import Prompt, continue_prompts
-from quantcheck.engines.packing import Branches, fill, pack_branches, pack_sequences
+from quantcheck.engines.packing import Branches, fill, pack_branches, pack_sequences, pack_stem, stems
 from quantcheck.engines.sampling import Greedy, Temperature
 from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood, Seeded
 from quantcheck.errors import SpecError
 from quantcheck.ggml.library import versions
-from quantcheck.ggml.model import Context, Model
+from quantcheck.ggml.model import ALL_SEQUENCES, Context, Model
 from quantcheck.ggml.pool import ContextPool
 
 __all__ = ["LlamaCppScorer", "together"]
@@ -28,6 +29,22 @@ _CACHE_BYTES = 1 << 30
 
 
 _DEFAULT_CONTEXT = 4096
+
+_STEM_SHARE = 8
+"""A stem is evaluated anew for every job, of so many times its tokens at least: so jobs can be done side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Packs of groups whose contexts follow `stem`."""
+
+    stem: IntArray
+    packs: list[list[Branches]]
+
+    @property
+    def cells(self) -> int:
+        """Tokens that the cache must hold."""
+        return len(self.stem) + max(sum(group.tokens for group in pack) for pack in self.packs)
 
 
 class LlamaCppScorer:
@@ -98,6 +115,7 @@ class LlamaCppScorer:
 
     def _logits(self, sequences: Sequence[IntArray]) -> Generator[FloatArray, None, None]:
         def score(context: Context, group: list[IntArray]) -> list[FloatArray]:
+            context.clear()
             rows = pack_sequences(group).evaluate(context)
             return np.split(rows, np.cumsum([len(sequence) for sequence in group])[:-1])
 
@@ -108,7 +126,8 @@ class LlamaCppScorer:
     def loglikelihoods(self, pairs: Sequence[tuple[IntArray, IntArray]]) -> list[LogLikelihood]:
         """For each (context, continuation): the summed log-probability of the continuation's tokens.
 
-        Pairs with the same context share its evaluation. The logarithm of the softmax's sum is taken in float64.
+        Pairs with the same context share its evaluation, and neighbours whose contexts begin alike that of the
+        beginning. The logarithm of the softmax's sum is taken in float64.
         """
         for number, (context, continuation) in enumerate(pairs):
             self._check(f"the context of pair {number}", len(context), self.context)
@@ -116,15 +135,20 @@ class LlamaCppScorer:
             self._check(f"the continuation of pair {number}", len(continuation), self.context + 1 - len(context))
         found: list[LogLikelihood | None] = [None] * len(pairs)
 
-        def score(context: Context, groups: list[Branches]) -> list[tuple[int, LogLikelihood]]:
-            return _read_branches(groups, pack_branches(groups).evaluate(context))
+        def score(context: Context, job: _Job) -> list[tuple[int, LogLikelihood]]:
+            context.clear()
+            if len(job.stem):
+                pack_stem(job.stem).evaluate(context)
+                for sequence in range(1, context.sequences):
+                    context.copy(0, sequence)
+            results = []
+            for groups in job.packs:
+                context.remove(ALL_SEQUENCES, len(job.stem))
+                results += _read_branches(groups, pack_branches(groups, len(job.stem)).evaluate(context))
+            return results
 
-        jobs = fill(
-            ((group, group.tokens, len(group.continuations)) for group in self._branches(pairs)),
-            self.batch_tokens,
-            self.sequences,
-        )
-        for results in self._pack_pool(_longest(pairs)).run(score, jobs):
+        jobs = list(self._jobs(pairs))
+        for results in self._pack_pool(max((job.cells for job in jobs), default=0)).run(score, jobs):
             for place, result in results:
                 found[place] = result
         return [result for result in found if result is not None]
@@ -184,16 +208,19 @@ class LlamaCppScorer:
                 "shorten it or raise the context"
             )
 
-    def _branches(self, pairs: Sequence[tuple[IntArray, IntArray]]) -> Iterator[Branches]:
-        """Groups pairs by context, in order of first appearance; splits groups that no pack could hold."""
-        groups: dict[bytes, Branches] = {}
-        for place, (context, continuation) in enumerate(pairs):
-            key = np.asarray(context, dtype=np.int64).tobytes()
-            group = groups.setdefault(key, Branches(context, [], []))
-            group.continuations.append(continuation)
-            group.places.append(place)
-        room = self._pack_room(_longest(pairs))
-        for group in groups.values():
+    def _jobs(self, pairs: Sequence[tuple[IntArray, IntArray]]) -> Iterator[_Job]:
+        """All pairs, in packs, and these in jobs whose stem is a small part of their tokens."""
+        for stem, run in stems(_by_context(pairs)):
+            parts = ((part, part.tokens, len(part.continuations)) for part in self._split(run))
+            packs = list(fill(parts, self.batch_tokens, self.sequences))
+            each = max(1, -(-_STEM_SHARE * len(stem) // self.batch_tokens))
+            for start in range(0, len(packs), each):
+                yield _Job(stem, packs[start : start + each])
+
+    def _split(self, groups: Sequence[Branches]) -> Iterator[Branches]:
+        """Splits groups that no pack could hold."""
+        room = self._pack_room(max(len(group.context) + max(map(len, group.continuations)) for group in groups))
+        for group in groups:
             branches = zip(group.continuations, group.places, strict=True)
             items = ((branch, len(branch[0]) - 1, 1) for branch in branches)
             for part in fill(items, room - len(group.context), self.sequences):
@@ -253,8 +280,15 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _longest(pairs: Sequence[tuple[IntArray, IntArray]]) -> int:
-    return max((len(context) + len(continuation) for context, continuation in pairs), default=0)
+def _by_context(pairs: Sequence[tuple[IntArray, IntArray]]) -> Iterable[Branches]:
+    """Pairs with one context together, in order of first appearance."""
+    groups: dict[bytes, Branches] = {}
+    for place, (context, continuation) in enumerate(pairs):
+        key = np.asarray(context, dtype=np.int64).tobytes()
+        group = groups.setdefault(key, Branches(context, [], []))
+        group.continuations.append(continuation)
+        group.places.append(place)
+    return groups.values()
 
 
 def _read_branches(groups: Sequence[Branches], rows: FloatArray) -> list[tuple[int, LogLikelihood]]:

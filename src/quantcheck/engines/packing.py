@@ -1,11 +1,12 @@
 """Laying several token sequences into one batch of a unified key-value cache.
 
 A pack is evaluated in one `llama_decode` (or in slices of it, when one long sequence fills it). The choices of one
-question share the tokens of their context: those belong to several sequences and are computed once.
+question share the tokens of their context: those belong to several sequences and are computed once. So do the questions
+that begin alike, as the examples of a few-shot prompt do: their stem is computed once for several packs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 from quantcheck.engines.scorer import FloatArray, IntArray
 from quantcheck.ggml.model import Context
 
-__all__ = ["Branches", "Pack", "fill", "pack_branches", "pack_sequences"]
+__all__ = ["Branches", "Pack", "fill", "pack_branches", "pack_sequences", "pack_stem", "stems"]
 
 Item = TypeVar("Item")
+
+LEAST_STEM, LEAST_SAVED = 16, 256
+"""Tokens that contexts must begin with in common, and that must be saved in all, for a stem to be worth a batch."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,7 @@ class Pack:
     wanted: NDArray[np.bool_]
 
     def evaluate(self, context: Context) -> FloatArray:
-        """The logits [wanted tokens, vocabulary] of the pack in an emptied cache, copied once."""
-        context.clear()
+        """The logits [wanted tokens, vocabulary] of the pack after what the cache holds, copied once."""
         ends = np.cumsum(self.counts)
         rows = np.empty((int(np.count_nonzero(self.wanted)), context.model.vocab_size), dtype=np.float32)
         filled = 0
@@ -93,10 +96,60 @@ def pack_sequences(sequences: Sequence[IntArray]) -> Pack:
     )
 
 
-def pack_branches(groups: Sequence[Branches]) -> Pack:
+def stems(groups: Iterable[Branches]) -> Iterator[tuple[IntArray, list[Branches]]]:
+    """Runs of neighbouring groups whose contexts begin alike: their stem, and the groups without it; at last, with an
+    empty stem, all groups that share too little. Each context keeps one token at least, whose logits are wanted.
+    """
+    alone: list[Branches] = []
+    for stem, run in _runs(groups):
+        if len(stem) * (len(run) - 1) < LEAST_SAVED:
+            alone += run
+        else:
+            yield stem, [replace(group, context=group.context[len(stem) :]) for group in run]
+    if alone:
+        yield np.empty(0, dtype=np.int32), alone
+
+
+def _runs(groups: Iterable[Branches]) -> Iterator[tuple[IntArray, list[Branches]]]:
+    """A run takes the next group while that saves tokens."""
+    run: list[Branches] = []
+    stem = np.empty(0, dtype=np.int32)
+    for group in groups:
+        whole = np.asarray(group.context, dtype=np.int32)
+        common = _common(stem, whole) if run else len(whole) - 1
+        if run and (common < LEAST_STEM or common * len(run) < len(stem) * (len(run) - 1)):
+            yield stem, run
+            run, common = [], len(whole) - 1
+        stem = whole[:common]
+        run.append(group)
+    if run:
+        yield stem, run
+
+
+def _common(stem: IntArray, context: IntArray) -> int:
+    """How many tokens of `stem` the context begins with, its last token left out."""
+    most = min(len(stem), len(context) - 1)
+    unlike = np.flatnonzero(stem[:most] != context[:most])
+    return int(unlike[0]) if len(unlike) else most
+
+
+def pack_stem(stem: IntArray) -> Pack:
+    """The stem as sequence 0, of which no logits are wanted."""
+    length = len(stem)
+    return Pack(
+        tokens=np.asarray(stem, dtype=np.int32),
+        positions=np.arange(length, dtype=np.int32),
+        sequences=np.zeros(length, dtype=np.int32),
+        counts=np.ones(length, dtype=np.int32),
+        wanted=np.zeros(length, dtype=np.bool_),
+    )
+
+
+def pack_branches(groups: Sequence[Branches], after: int = 0) -> Pack:
     """Contexts with their continuations; wanted is every token that predicts one of a continuation.
 
-    For each group, in order: one row for the context's last token, then the rows of each continuation but its last.
+    `after`: tokens of the stem that all sequences hold already. For each group, in order: one row for the context's
+    last token, then the rows of each continuation but its last.
     """
     tokens: list[IntArray] = []
     positions: list[NDArray[np.int32]] = []
@@ -107,14 +160,14 @@ def pack_branches(groups: Sequence[Branches]) -> Pack:
     for group in groups:
         length, branches = len(group.context), len(group.continuations)
         tokens.append(group.context)
-        positions.append(np.arange(length, dtype=np.int32))
+        positions.append(np.arange(after, after + length, dtype=np.int32))
         sequences.append(np.tile(np.arange(first, first + branches, dtype=np.int32), length))
         counts.append(np.full(length, branches, dtype=np.int32))
         wanted.append(np.arange(length) == length - 1)
         for number, continuation in enumerate(group.continuations):
             more = len(continuation) - 1
             tokens.append(continuation[:-1])
-            positions.append(np.arange(length, length + more, dtype=np.int32))
+            positions.append(np.arange(after + length, after + length + more, dtype=np.int32))
             sequences.append(np.full(more, first + number, dtype=np.int32))
             counts.append(np.ones(more, dtype=np.int32))
             wanted.append(np.ones(more, dtype=np.bool_))

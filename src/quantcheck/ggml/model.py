@@ -22,12 +22,14 @@ from quantcheck.ggml.layout import Batch
 from quantcheck.ggml.library import load, log
 from quantcheck.ggml.observe import Observer, eval_callback
 
-__all__ = ["Context", "Model"]
+__all__ = ["ALL_SEQUENCES", "Context", "Model"]
 
 _NO_SLOT = 1
 _FLASH_AUTO, _FLASH_OFF, _FLASH_ON = -1, 0, 1
 _MAX_SEQUENCES = 256
 """`LLAMA_MAX_SEQ`."""
+ALL_SEQUENCES = -1
+"""`remove` takes it for every sequence at once."""
 
 
 class Model:
@@ -257,7 +259,7 @@ class Context:
         self._lib.llama_memory_clear(self._alive(), False)
 
     def remove(self, sequence: int, start: int = 0, stop: int = -1) -> None:
-        """Forgets positions start to stop (exclusive; -1: to the end) of a sequence."""
+        """Forgets positions start to stop (exclusive; -1: to the end) of a sequence, or of `ALL_SEQUENCES`."""
         self._lib.llama_memory_seq_rm(self._alive(), sequence, start, stop)
 
     def copy(self, source: int, target: int) -> None:
