@@ -1,9 +1,10 @@
 import { type ScaleLinear, scaleLinear } from "d3-scale";
-import { memo, useDeferredValue, useMemo, useState } from "react";
+import { memo, useMemo, useState } from "react";
 import { Chart, XAxis } from "@/charts/frame";
 import { CUT, Whiskers, axisEnd, isCut, whisker } from "@/charts/Whisker";
 import { Legend, looks } from "@/charts/marks";
 import { setState, useAddress, useHidden } from "@/data/address";
+import { useFollowed } from "@/data/followed";
 import { type Format, asMetric, decimals, figureText, grouped, hasInterval, metric } from "@/data/format";
 import { type Figure, type Run, percentileAt, sloOf, whyMissing } from "@/data/run";
 import { type Held, type Limits, type Price, limitsText, mixed, ownSlo, whatIf } from "@/data/whatIf";
@@ -65,7 +66,7 @@ export function Cost({ run }: { run: Run }) {
   const names = [...hidden].join("\n");
   const key = limitMs.map((most) => most ?? 0).join();
   // The controls answer at once; what is computed from them follows as soon as it is there.
-  const drawn = useDeferredValue(useMemo(() => ({ key, percentile, price, changed: moved, asMix, names }), [key, percentile, price, moved, asMix, names]));
+  const drawn = useFollowed(useMemo(() => ({ key, percentile, price, changed: moved, asMix, names }), [key, percentile, price, moved, asMix, names]));
   const { changed } = drawn;
   const limits = useMemo(() => {
     const most = drawn.key.split(",").map(Number);

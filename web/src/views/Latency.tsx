@@ -1,8 +1,9 @@
-import { useDeferredValue, useMemo } from "react";
+import { useMemo } from "react";
 import { type Axis, LoadLines, type Point, type Series, pointText } from "@/charts/LoadLines";
 import { CUT, isCut } from "@/charts/Whisker";
 import { HALF, Legend } from "@/charts/marks";
 import { useAddress, useHidden } from "@/data/address";
+import { useFollowed } from "@/data/followed";
 import { asMetric, asRatio, asTick, hasInterval, metric } from "@/data/format";
 import { type Run, type Slo, broken, found, ladders, loadText, parseLoad, percentileAt, sloOf, whyMissing } from "@/data/run";
 import { Fig, Word, needsBlocks } from "@/parts/figures";
@@ -70,7 +71,7 @@ export function Latency({ run }: { run: Run }) {
   const log = get("scale") === "log";
   const shown = run.variants.map((v) => v.name).filter((name) => !hidden.has(name)).join("\n");
   // The controls answer at once; the charts follow as soon as they are drawn.
-  const drawn = useDeferredValue(useMemo(() => ({ log, shown }), [log, shown]));
+  const drawn = useFollowed(useMemo(() => ({ log, shown }), [log, shown]));
   const sections = useMemo(() => {
     const names = drawn.shown ? drawn.shown.split("\n") : [];
     const keys = [...(sloOf(run).itl_ms ? [...SHOWN.slice(0, 2), "tpot", "e2e"] : SHOWN), THROUGHPUT];

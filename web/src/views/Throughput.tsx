@@ -1,9 +1,10 @@
 import { scaleLinear, scaleLog } from "d3-scale";
-import { Fragment, memo, useDeferredValue, useMemo } from "react";
+import { Fragment, memo, useMemo } from "react";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
 import { CUT, Whiskers, axisBegin, axisEnd, isCut, whisker } from "@/charts/Whisker";
 import { Cross, HALF, Legend, Mark, looks } from "@/charts/marks";
 import { useAddress, useHidden } from "@/data/address";
+import { useFollowed } from "@/data/followed";
 import { type Format, asMetric, figureText, grouped, hasInterval } from "@/data/format";
 import { dominated, staircase } from "@/data/frontier";
 import { type Figure, type Run, broken, found, gpusOf, ladders, loadText, parseLoad, percentileAt, requestsText, whyMissing } from "@/data/run";
@@ -59,7 +60,7 @@ export function Throughput({ run }: { run: Run }) {
   const log = get("scale") === "log";
   const names = [...hidden].join("\n");
   // The controls answer at once; the charts follow as soon as they are drawn.
-  const drawn = useDeferredValue(useMemo(() => ({ percentile, log, names }), [percentile, log, names]));
+  const drawn = useFollowed(useMemo(() => ({ percentile, log, names }), [percentile, log, names]));
   const points = useMemo(() => pointsOf(run, drawn.percentile, new Set(drawn.names.split("\n"))), [run, drawn.percentile, drawn.names]);
   const groups = useMemo(() => {
     const workloads = new Map<string, Point[]>();
