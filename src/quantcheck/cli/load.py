@@ -66,7 +66,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--no-stream", is_flag=True, help="Ask for whole answers: no TTFT.")
 @click.option("--workers", type=click.IntRange(1), help="Client processes [by the load].")
 @click.option("--stamps", type=click.Choice(["kernel", "user"]), default="kernel", show_default=True,
-              help="Whose receive stamps to take.")
+              help="Whose receive stamps to take: with the process's own and up to 8 streams it keeps a core awake.")
 @click.option("--calibrate", is_flag=True, help="First measure this client itself against a server of known times.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--out", type=FILE, help="Write the record as JSON.")
