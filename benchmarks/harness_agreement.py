@@ -1,10 +1,15 @@
 """lm-eval's own `hf` model against ours, item by item, on the reference model.
 
-    python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp|transformers] [--device cuda] [TASK ...]
+    python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp|transformers] [--device cuda]
+                                           [--fewshot 5] [--random] [TASK ...]
 
 DATA is a folder of plain files (`quantcheck.tasks`). Needs `quantcheck[eval]`, torch and transformers. `hf` computes in
 float32, on the CPU or the `--device`. Ours answers over llama.cpp from the F16 GGUF file, or with `--over transformers`
-over the engine of that name, so over the same library as `hf`: what differs then is the harness and not the arithmetic.
+over the engine of that name, the same library as `hf`'s: what differs then is the harness and not the arithmetic.
+
+`--random` takes 109 million random weights instead, SmolLM2-135M's layers with the reference model's vocabulary: they
+have room for few-shot prompts, and time enough is spent in the arithmetic for a speed to mean something. What such a
+model answers means nothing; its log-likelihoods must agree all the same.
 
 Printed for each task: items, log-likelihoods, the greatest difference of one and of one divided by its tokens, the
 share of items with the same decision (likeliest choice, or text as judged), with the same scores, items a second of
@@ -15,7 +20,9 @@ the data, writing the prompts and judging the answers, which are the same code, 
 import argparse
 import contextlib
 import io
+import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -37,7 +44,9 @@ from quantcheck.spec.experiment import Variant
 from quantcheck.variants.make import prepare
 
 TASKS = ("mmlu", "arc_easy", "arc_challenge", "hellaswag", "gsm8k", "triviaqa")
-CONTEXT = 512
+CONTEXT, RANDOM_CONTEXT = 512, 2048
+SMOLLM2_135M = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+                "num_key_value_heads": 3, "tie_word_embeddings": True}
 
 
 @contextlib.contextmanager
@@ -90,12 +99,17 @@ def main() -> None:
     parser.add_argument("--over", choices=("llama.cpp", "transformers"), default="llama.cpp")
     parser.add_argument("--batch", type=int, default=1, help="sequences at once, of both sides")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of hf, and of ours over transformers")
+    parser.add_argument("--fewshot", type=int, help="examples in a prompt; default the task's own")
+    parser.add_argument("--random", action="store_true", help="a larger model of random weights")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     need()
-    with opened(arguments) as answerer:
-        ours = {name: ask_ours(answerer, name, arguments) for name in arguments.tasks}
-    theirs = ask_theirs(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.model = random_model(Path(folder)) if arguments.random else reference.model_dir()
+        arguments.context = RANDOM_CONTEXT if arguments.random else CONTEXT
+        with opened(arguments) as answerer:
+            ours = {name: ask_ours(answerer, name, arguments) for name in arguments.tasks}
+        theirs = ask_theirs(arguments)
     print(f"ours over {arguments.over}, {arguments.threads} threads, at most {arguments.items} items of a task")
     print(f"{'task':<14}{'items':>6}{'lls':>6}{'max |d ll|':>12}{'per token':>11}{'same decision':>15}"
           f"{'same scores':>13}{'hf items/s':>12}{'ours items/s':>14}{'ratio':>8}")
@@ -103,18 +117,33 @@ def main() -> None:
         show(name, theirs[name][0], records, lengths, theirs[name][1], seconds)
 
 
+def random_model(folder: Path) -> Path:
+    """Writes random weights, with the reference model's tokenizer beside them."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    plain = json.loads((reference.model_dir() / "config.json").read_text(encoding="utf-8"))
+    kept = {key: plain[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "rms_norm_eps")}
+    torch.manual_seed(0)
+    config = LlamaConfig(**kept, **SMOLLM2_135M, max_position_embeddings=RANDOM_CONTEXT)
+    LlamaForCausalLM(config).to(torch.float16).save_pretrained(folder)
+    for file in reference.model_dir().glob("*token*.json"):
+        shutil.copy(file, folder)
+    return folder
+
+
 @contextlib.contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
     if arguments.over == "transformers":
         with tempfile.TemporaryDirectory() as folder:
-            loaded = Loaded(python=Path(sys.executable), folder=reference.model_dir(), dtype="float32",
+            loaded = Loaded(python=Path(sys.executable), folder=arguments.model, dtype="float32",
                             device=arguments.device, threads=arguments.threads)
             with TransformersScorer(loaded, log=Path(folder) / "worker.log", batch_size=arguments.batch) as scorer:
                 yield scorer
         return
     with tempfile.TemporaryDirectory() as cache:
-        made = prepare("reference", {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache), threads=arguments.threads)
-        with LlamaCppScorer(made["F16"].path, threads=arguments.threads, context=CONTEXT) as scorer:
+        made = prepare(str(arguments.model), {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache), threads=arguments.threads)
+        with LlamaCppScorer(made["F16"].path, threads=arguments.threads, context=arguments.context) as scorer:
             yield scorer
 
 
@@ -125,8 +154,8 @@ def ask_ours(
 
     counting = Counting(answerer)
     with timed(AnswererModel) as seconds:
-        (result,) = answer(counting, FolderTokens(reference.model_dir()), [name], context=CONTEXT, data=arguments.data,
-                           limit=arguments.items)
+        (result,) = answer(counting, FolderTokens(arguments.model), [name], context=arguments.context,
+                           data=arguments.data, limit=arguments.items, fewshot=arguments.fewshot)
     return result.records, counting.lengths, sum(seconds)
 
 
@@ -137,11 +166,12 @@ def ask_theirs(arguments: argparse.Namespace) -> dict[str, tuple[Sequence[Record
     torch.set_num_threads(arguments.threads)
     found = {}
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
-        model = HFLM(pretrained=str(reference.model_dir()), device=arguments.device, dtype="float32",
+        model = HFLM(pretrained=str(arguments.model), device=arguments.device, dtype="float32",
                      batch_size=arguments.batch)
         for name in arguments.tasks:
             with timed(HFLM) as seconds:
-                result = answer_with(model, name, data=arguments.data, limit=arguments.items)
+                result = answer_with(model, name, data=arguments.data, limit=arguments.items,
+                                     fewshot=arguments.fewshot)
             found[name] = result.records, sum(seconds)
     return found
 

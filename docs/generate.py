@@ -28,12 +28,12 @@ from quantcheck.spec.experiment import Experiment
 
 HERE = Path(__file__).parent
 REFERENCE, ON_GPU, FORMATS = (HERE / "results" / name / "summary.json"
-                              for name in ("reference", "vllm-awq-18-h100", "transformers-formats-h200"))
+                              for name in ("reference", "vllm-awq-18-h200", "transformers-formats-h200"))
 BEGIN = "<!-- verdict: written by docs/generate.py from docs/results/reference/summary.json -->\n"
 END = "<!-- end of verdict -->\n"
-BEGIN_GPU = "<!-- table: written by docs/generate.py from docs/results/vllm-awq-18-h100/summary.json -->\n"
+BEGIN_GPU = "<!-- table: written by docs/generate.py from docs/results/vllm-awq-18-h200/summary.json -->\n"
 END_GPU = "<!-- end of table -->\n"
-BEGIN_FORMATS = BEGIN_GPU.replace("vllm-awq-18-h100", "transformers-formats-h200")
+BEGIN_FORMATS = BEGIN_GPU.replace("vllm-awq-18-h200", "transformers-formats-h200")
 ON_T4 = {"fp16": (24.4, 0.998), "int8": (6.3, 0.642), "awq": (17.1, 0.468)}
 """What the source of transformers-formats reports: tok/s and GB after the load."""
 MATRIX = "<!-- matrix: written by docs/generate.py from the preset and `quantcheck plan` -->\n"

@@ -12,7 +12,7 @@ Open = Callable[..., Opened]
 Read = Callable[[str], Summary]
 
 TPOT, THROUGHPUT = "tpot", "output_throughput"
-RUNS = ["reference", "vllm-awq-18", "vllm-awq-18-h100", "made"]
+RUNS = ["reference", "vllm-awq-18-h200", "vllm-awq-18-h100", "made"]
 
 
 def known(*figures: Figure | None) -> bool:

@@ -17,7 +17,7 @@ VIEWS = ["verdict", "size", "throughput", "latency", "memory", "cost", "tasks", 
 
 
 def test_what_is_missing_says_why(open_run: Open, stored: Read) -> None:
-    opened = open_run(stored("vllm-awq-18"))
+    opened = open_run(stored("vllm-awq-18-h200"))
     opened.show("tasks")
     assert "n/a (no quality in the experiment)" in opened.page.locator("main").inner_text()
 

@@ -17,7 +17,7 @@ VIEWS = ["verdict", "size", "throughput", "latency", "memory", "cost?price=2", "
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["reference", "vllm-awq-18-h100", "made"])
+@pytest.mark.parametrize("name", ["reference", "vllm-awq-18-h200", "made"])
 def test_a_picture_of_every_view(name: str, scheme: str, width: int, open_run: Open, stored: Read) -> None:
     opened = open_run(stored(name), viewport={"width": width, "height": 900}, color_scheme=scheme)
     folder = PICTURES / name
