@@ -142,7 +142,8 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
                 yield scorer
         return
     with tempfile.TemporaryDirectory() as cache:
-        made = prepare(str(arguments.model), {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache), threads=arguments.threads)
+        made = prepare(str(arguments.model), {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache),
+                       threads=arguments.threads)
         with LlamaCppScorer(made["F16"].path, threads=arguments.threads, context=arguments.context) as scorer:
             yield scorer
 
