@@ -73,6 +73,13 @@ def test_no_logit_depends_on_the_batch_beyond_rounding(scorer: TransformersScore
     assert all(np.array_equal(a, b) for a, b in zip(together, again, strict=True))
 
 
+def test_rows_that_nobody_asks_for_are_left_out(scorer: TransformersScorer, documents: list[IntArray]) -> None:
+    skip = [len(tokens) // (2 + number % 3) for number, tokens in enumerate(documents)]
+    found = list(scorer.logits(documents, skip))
+    whole = list(scorer.logits(documents))
+    assert max(rounding(a, b[less:]) for a, b, less in zip(found, whole, skip, strict=True)) < ROUNDING
+
+
 def test_padding_left_and_right_give_the_same(scorer: TransformersScorer, documents: list[IntArray]) -> None:
     right = np.stack([rows[-1] for rows in scorer.logits(documents)])
     arrays = {"ids": np.concatenate(documents), "lengths": np.array([len(tokens) for tokens in documents])}

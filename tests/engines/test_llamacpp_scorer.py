@@ -65,6 +65,14 @@ def test_logits_are_the_oracles_however_they_are_packed(
         np.testing.assert_allclose(rows, forward(tiny.weights, tiny.shape, sequence), atol=TOLERANCE, rtol=0)
 
 
+def test_rows_that_nobody_asks_for_are_left_out(scorer: LlamaCppScorer) -> None:
+    texts = [tokens(length, length) for length in (3, 512, 40, 41, 1, 300)]
+    skip = [2, 255, 0, 40, 0, 10]
+    for less, rows, whole in zip(skip, scorer.logits(texts, skip), list(scorer.logits(texts)), strict=True):
+        assert len(rows) == len(whole) - less
+        np.testing.assert_allclose(rows, whole[less:], atol=TOLERANCE, rtol=0)
+
+
 def test_many_sequences_of_all_lengths_come_in_order(tiny: TinyModel, scorer: LlamaCppScorer) -> None:
     lengths = [512, 1, 300, 2, 511, *range(3, 60), 512]
     sequences = [tokens(length, seed) for seed, length in enumerate(lengths)]

@@ -41,9 +41,9 @@ class PrefixScorer:
         random = np.random.default_rng([self._salt, zlib.crc32(np.asarray(prefix, dtype="<i4").tobytes())])
         return (self._scale * random.standard_normal(VOCABULARY)).astype(np.float32)
 
-    def logits(self, sequences: Sequence[Tokens]) -> Iterator[NDArray[np.float32]]:
-        for tokens in sequences:
-            yield np.stack([self.row(tokens[: end + 1]) for end in range(len(tokens))])
+    def logits(self, sequences: Sequence[Tokens], skip: Sequence[int] | None = None) -> Iterator[NDArray[np.float32]]:
+        for tokens, less in zip(sequences, skip or [0] * len(sequences), strict=True):
+            yield np.stack([self.row(tokens[: end + 1]) for end in range(less, len(tokens))])
 
     def loglikelihoods(self, pairs: Sequence[tuple[Tokens, Tokens]]) -> list[Any]:
         raise NotImplementedError

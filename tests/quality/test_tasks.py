@@ -47,7 +47,7 @@ class Scripted:
         self.calls: list[int] = []
         self.seeds: list[int] = []
 
-    def logits(self, sequences: Sequence[Tokens]) -> Iterator[NDArray[np.float32]]:
+    def logits(self, sequences: Sequence[Tokens], skip: Sequence[int] | None = None) -> Iterator[NDArray[np.float32]]:
         raise NotImplementedError
 
     def loglikelihoods(self, pairs: Sequence[tuple[Tokens, Tokens]]) -> list[LogLikelihood]:

@@ -104,22 +104,25 @@ class LlamaCppScorer:
             "cache_type": "f16",
         }
 
-    def logits(self, sequences: Sequence[IntArray]) -> Generator[FloatArray, None, None]:
-        """For each sequence, in order: raw float32 logits [tokens, vocabulary]; row i predicts token i + 1.
+    def logits(
+        self, sequences: Sequence[IntArray], skip: Sequence[int] | None = None
+    ) -> Generator[FloatArray, None, None]:
+        """For each sequence, in order: raw float32 logits [tokens - skip, vocabulary], as `Scorer.logits`.
 
         Stop early by closing the generator. Short sequences are evaluated together, `batch_tokens` at a time.
         """
         for number, sequence in enumerate(sequences):
             self._check(f"sequence {number}", len(sequence), self.context)
-        return self._logits(sequences)
+        return self._logits(sequences, skip or [0] * len(sequences))
 
-    def _logits(self, sequences: Sequence[IntArray]) -> Generator[FloatArray, None, None]:
-        def score(context: Context, group: list[IntArray]) -> list[FloatArray]:
+    def _logits(self, sequences: Sequence[IntArray], skip: Sequence[int]) -> Generator[FloatArray, None, None]:
+        def score(context: Context, group: list[tuple[IntArray, int]]) -> list[FloatArray]:
             context.clear()
-            rows = pack_sequences(group).evaluate(context)
-            return np.split(rows, np.cumsum([len(sequence) for sequence in group])[:-1])
+            rows = pack_sequences(*zip(*group, strict=True)).evaluate(context)
+            return np.split(rows, np.cumsum([len(sequence) - less for sequence, less in group])[:-1])
 
-        groups = fill(((sequence, len(sequence), 1) for sequence in sequences), self.batch_tokens, self.sequences)
+        items = (((sequence, less), len(sequence), 1) for sequence, less in zip(sequences, skip, strict=True))
+        groups = fill(items, self.batch_tokens, self.sequences)
         for arrays in self._pack_pool(max(map(len, sequences), default=0)).run(score, groups):
             yield from arrays
 

@@ -83,8 +83,8 @@ def fill(items: Iterable[tuple[Item, int, int]], tokens: int, sequences: int) ->
         yield group
 
 
-def pack_sequences(sequences: Sequence[IntArray]) -> Pack:
-    """Independent sequences, every token's logits wanted."""
+def pack_sequences(sequences: Sequence[IntArray], skip: Sequence[int]) -> Pack:
+    """Independent sequences, every token's logits wanted but of the first `skip` of each."""
     lengths = [len(sequence) for sequence in sequences]
     total = sum(lengths)
     return Pack(
@@ -92,7 +92,7 @@ def pack_sequences(sequences: Sequence[IntArray]) -> Pack:
         positions=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
         sequences=np.repeat(np.arange(len(sequences), dtype=np.int32), lengths),
         counts=np.ones(total, dtype=np.int32),
-        wanted=np.ones(total, dtype=np.bool_),
+        wanted=np.concatenate([np.arange(length) >= less for length, less in zip(lengths, skip, strict=True)]),
     )
 
 

@@ -90,8 +90,12 @@ class Answerer(Protocol):
 class Scorer(Answerer, Protocol):
     """Gives full logits. The same calls give the same figures, bit for bit, on one machine with one setting."""
 
-    def logits(self, sequences: Sequence[IntArray]) -> Iterator[FloatArray]:
-        """For each sequence, in order: raw float32 logits [tokens, vocabulary]; row i predicts token i + 1."""
+    def logits(self, sequences: Sequence[IntArray], skip: Sequence[int] | None = None) -> Iterator[FloatArray]:
+        """For each sequence, in order: raw float32 logits [tokens, vocabulary]; row i predicts token i + 1.
+
+        `skip`: of each sequence, how many rows at its beginning nobody asks for, fewer than it has tokens; they are
+        left out: [tokens - skip, vocabulary].
+        """
         ...
 
 

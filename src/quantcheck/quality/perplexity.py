@@ -79,8 +79,9 @@ def score_windows(
     gaps: list[NDArray[np.float64]] = []
     worst = WorstTokens()
     done = 0
-    for window, all_logits in zip(windows, scorer.logits([window.tokens for window in windows]), strict=True):
-        logits = all_logits[-window.scored - 1 : -1]
+    skip = [len(window.tokens) - window.scored - 1 for window in windows]
+    for window, rows in zip(windows, scorer.logits([window.tokens for window in windows], skip), strict=True):
+        logits = rows[:-1]
         targets = window.tokens[-window.scored :]
         exact = logits.astype(np.float64)
         total = logsumexp(exact, axis=-1)

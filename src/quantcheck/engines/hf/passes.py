@@ -56,18 +56,22 @@ def forward(model: Any, tokens: Any, mask: Any, rows: Any = None, **more: Any) -
     return model(input_ids=tokens, attention_mask=mask, **arguments, **more)
 
 
-def logits(model: Any, ids: Any, lengths: Any) -> Any:
-    """float32 [tokens of all sequences, vocabulary]; row i of a sequence predicts its token i + 1."""
+def logits(model: Any, ids: Any, lengths: Any, skip: Any) -> Any:
+    """float32 [tokens of all sequences less `skip` of each, vocabulary]; row i of a sequence predicts its token i + 1.
+    """
     import torch
 
     with torch.inference_mode():
         tokens, mask = padded(model, ids, lengths, left=False)
-        found = forward(model, tokens, mask, position_ids=positions(mask), use_cache=False).logits
-        out = np.empty((int(lengths.sum()), found.shape[-1]), np.float32)
+        first = int(skip.min())
+        columns = torch.arange(first, tokens.shape[1], device=model.device)
+        found = forward(model, tokens, mask, columns, position_ids=positions(mask), use_cache=False).logits
+        found = kept(model, found, columns)
+        out = np.empty((int((lengths - skip).sum()), found.shape[-1]), np.float32)
         begin = 0
-        for row, length in enumerate(lengths.tolist()):
-            out[begin : begin + length] = found[row, :length].float().cpu().numpy()
-            begin += length
+        for row, (length, less) in enumerate(zip(lengths.tolist(), skip.tolist(), strict=True)):
+            out[begin : begin + length - less] = found[row, less - first : length - first].float().cpu().numpy()
+            begin += length - less
     return out
 
 

@@ -53,19 +53,20 @@ class TransformersScorer:
         return {**self._worker.facts, "batch_size": self.batch_size, "batch_tokens": self.batch_tokens,
                 "ready_s": self._worker.ready_s}
 
-    def logits(self, sequences: Sequence[IntArray]) -> Iterator[FloatArray]:
-        """For each sequence, in order: raw float32 logits [tokens, vocabulary]; row i predicts token i + 1."""
+    def logits(self, sequences: Sequence[IntArray], skip: Sequence[int] | None = None) -> Iterator[FloatArray]:
+        """For each sequence, in order: raw float32 logits [tokens - skip, vocabulary], as `Scorer.logits`."""
         for number, sequence in enumerate(sequences):
             self._check(f"sequence {number}", sequence, self.context)
-        return self._logits(sequences)
+        return self._logits(sequences, np.array(skip or [0] * len(sequences), np.int64))
 
-    def _logits(self, sequences: Sequence[IntArray]) -> Iterator[FloatArray]:
+    def _logits(self, sequences: Sequence[IntArray], skip: NDArray[np.int64]) -> Iterator[FloatArray]:
         for batch in self._batches(sequences, range(len(sequences))):
-            _, found = self._worker.ask("logits", arrays=_flat([sequences[place] for place in batch]))
+            arrays = _flat([sequences[place] for place in batch])
+            _, found = self._worker.ask("logits", arrays={**arrays, "skip": skip[batch]})
             rows = found["logits"]
             self._whole(rows)
             # A head padded to a round size has rows for tokens that there are not.
-            yield from np.split(rows[:, : self.vocab_size], np.cumsum([len(sequences[place]) for place in batch])[:-1])
+            yield from np.split(rows[:, : self.vocab_size], np.cumsum(arrays["lengths"] - skip[batch])[:-1])
 
     def loglikelihoods(self, pairs: Sequence[tuple[IntArray, IntArray]]) -> list[LogLikelihood]:
         """For each (context, continuation): the summed log-probability of the continuation's tokens, in float64.

@@ -39,7 +39,7 @@ class Worker:
         return facts, {}
 
     def logits(self, _meta: dict[str, Any], arrays: dict[str, Any]) -> frames.Message:
-        return {}, {"logits": passes.logits(self.model, arrays["ids"], arrays["lengths"])}
+        return {}, {"logits": passes.logits(self.model, arrays["ids"], arrays["lengths"], arrays["skip"])}
 
     def loglikelihoods(self, _meta: dict[str, Any], arrays: dict[str, Any]) -> frames.Message:
         return {}, passes.loglikelihoods(self.model, arrays)
