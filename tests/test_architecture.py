@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
                             "telemetry", "store", "stats", "report"},
     "dashboard": FOUNDATION | {"process", "store", "report"},
     "importers": FOUNDATION | {"stats", "store"},
-    "distributed": FOUNDATION | {"quality", "runner", "store", "telemetry", "variants"},
+    "distributed": FOUNDATION | {"load", "quality", "runner", "store", "telemetry", "variants"},
     "cli": FOUNDATION | {"presets", "environments", "importers", "load", "runner", "distributed", "report", "store",
                          "dashboard", "judge"},
     "library": FOUNDATION | {"report", "store", "tracking"},

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quantcheck.cli.place import placed
+
 if TYPE_CHECKING:
     from quantcheck.load.client import Pulse
     from quantcheck.report.load import LoadPoint
@@ -68,15 +70,29 @@ FILE = click.Path(path_type=Path)
 @click.option("--stamps", type=click.Choice(["kernel", "user"]), default="kernel", show_default=True,
               help="Whose receive stamps to take: with the process's own and up to 8 streams it keeps a core awake.")
 @click.option("--calibrate", is_flag=True, help="First measure this client itself against a server of known times.")
+@click.option("--on", default="local", show_default=True, metavar="WHERE",
+              help="Who makes the load. local: this machine. ray: nodes of the Ray cluster of this machine, each its "
+                   "share. ray://HOST:PORT: through a cluster's client server.")
+@click.option("--hosts", type=click.IntRange(1), metavar="N", help="With Ray: so many nodes make the load [all].")
+@click.option("--node-label", "labels", multiple=True, metavar="NAME=VALUE",
+              help="With Ray: use only nodes with this label; may be given several times.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--out", type=FILE, help="Write the record as JSON.")
 @click.option("--raw", type=FILE, help="Write every chunk's stamps as Parquet.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
-def command(out: Path | None, raw: Path | None, quiet: bool, **given: Any) -> None:
+def command(
+    on: str, hosts: int | None, labels: tuple[str, ...], out: Path | None, raw: Path | None, quiet: bool, **given: Any
+) -> None:
     """Load an endpoint and say how it answers, without an experiment.
 
     The keys of the JSON are described by `quantcheck schema load`.
     """
+    node_labels = placed(on, labels)
+    if on == "local" and hosts is not None:
+        raise click.UsageError("--hosts is of the nodes of a Ray cluster: give --on ray with it, or leave it out")
+    if on != "local" and given["calibrate"]:
+        raise click.UsageError("--calibrate measures the client of this machine, and with --on others make the load: "
+                               "calibrate there, or leave it out")
     settings = _settings(**given)
     for path in (out, raw):
         if path is not None and not path.absolute().parent.is_dir():
@@ -85,8 +101,14 @@ def command(out: Path | None, raw: Path | None, quiet: bool, **given: Any) -> No
     from quantcheck.report.load import render_load
     from quantcheck.runner.standalone import run_load
 
-    with _display(quiet) as show:
-        found = run_load(settings, show)
+    if on == "local":
+        with _display(quiet) as show:
+            found = run_load(settings, show)
+    else:
+        from quantcheck.distributed.load_hosts import hosts_on
+
+        with hosts_on(on, hosts, node_labels) as send, _display(quiet) as show:
+            found = run_load(settings, show, send=send, notes=send.notes)
     if not quiet:  # first: what cannot be written is then at least read
         click.echo(render_load(found.report, sys.stdout), nl=False)
     if out is not None:

@@ -22,9 +22,10 @@ def command(experiment: str | None, out: Path | None, on: str, labels: tuple[str
 
     What is stored already is not measured again: after a stop, the same command goes on.
     """
+    from quantcheck.cli.place import placed
     from quantcheck.cli.source import experiment_named
 
-    node_labels = _placed(on, labels)
+    node_labels = placed(on, labels)
     chosen = experiment_named(experiment)
     folder = out or Path("results") / chosen.name
     # After the experiment was read: a misspelt key is told at once, without waiting for these.
@@ -54,15 +55,3 @@ def command(experiment: str | None, out: Path | None, on: str, labels: tuple[str
         click.echo(f"quantcheck: {subject} was not measured: {reason}", err=True)
     if outcome.problems:
         sys.exit(1)
-
-
-def _placed(on: str, labels: tuple[str, ...]) -> dict[str, str]:
-    """The labels that nodes must have, by name; `UsageError` for a place that cannot be."""
-    if on not in ("local", "ray") and not on.startswith("ray://"):
-        raise click.UsageError(f"--on {on}: give local, ray or ray://HOST:PORT")
-    if labels and on == "local":
-        raise click.UsageError("--node-label is of the nodes of a Ray cluster: give --on ray with it, or leave it out")
-    for label in labels:
-        if not all(label.partition("=")[::2]):
-            raise click.UsageError(f"--node-label {label}: give NAME=VALUE, as in `ray start --labels`")
-    return {name: value for name, _, value in (label.partition("=") for label in labels)}

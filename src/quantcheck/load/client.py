@@ -1,40 +1,30 @@
 """Runs a schedule against a server by worker processes, watches them, and brings back what they received."""
 
-import errno
 import os
-import resource
-import shutil
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from quantcheck.errors import EngineError, SpecError, StoreError
+from quantcheck.errors import SpecError
+from quantcheck.load.crew import Crew
 from quantcheck.load.decode import read_flights
 from quantcheck.load.exchange import Exchange
 from quantcheck.load.figures import spread
-from quantcheck.load.handover import Board, Job
+from quantcheck.load.handover import Job
+from quantcheck.load.parcel import pack
 from quantcheck.load.schedule import Schedule
 from quantcheck.load.sending import Limits
 from quantcheck.load.target import Target
-from quantcheck.load.worker import EXIT_NO_ROOM
-from quantcheck.process.managed import ManagedProcess
 
-__all__ = ["Pulse", "Traffic", "run_schedule"]
+__all__ = ["WATCH_S", "Pulse", "Send", "Traffic", "run_schedule", "traffic_of", "workers_for"]
 
 WATCH_S = 0.05
-START_S = 60.0
-LEAVE_S = 1.5
-"""How long a worker that is told to stop may take to write what it has."""
 STREAMS_PER_WORKER = 2048
 RATE_PER_WORKER = 2000.0
-SPARE_FILES = 64
 HEAD_START_NS = 3_000_000
 
 
@@ -56,6 +46,17 @@ class Traffic:
 
     exchanges: list[Exchange]
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Send(Protocol):
+    """`run_schedule`, or what does the same from several hosts."""
+
+    def __call__(
+        self, target: Target, schedule: Schedule | Callable[[], Schedule], *, path: str, streams: int | None,
+        rate: float | None = None, limits: Limits, workers: int | None = None, kernel_stamps: bool = True,
+        key_variable: str | None = None, scratch: Path | None = None, watch: Callable[[Pulse], None] | None = None,
+        keep_on_interrupt: bool = False,
+    ) -> Traffic: ...
 
 
 def run_schedule(
@@ -81,140 +82,53 @@ def run_schedule(
     (`facts["interrupted"]`), within 2 s. Raises `SpecError` for more connections than the system allows, `EngineError`
     when a worker dies.
     """
-    count = _workers(streams, rate, workers)
-    _raise_file_limit()
-    with ExitStack() as stack:
-        folder = _folder(scratch)
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        try:
-            board = Board(folder, count)
-        except OSError as error:
-            raise _no_room(folder, error) from error
-        stack.callback(board.close)
-        processes = [
-            stack.enter_context(ManagedProcess(
-                [sys.executable, "-u", "-m", "quantcheck.load.worker", str(folder), str(worker), str(count)],
-                name=f"load worker {worker + 1}", log=folder / f"worker.{worker}.log",
-            )) for worker in range(count)
-        ]
-        interrupted = False
+    count = workers_for(streams, rate, workers, len(os.sched_getaffinity(0)))
+    interrupted = False
+    with Crew(range(count), count, scratch) as crew:
         plan = schedule() if callable(schedule) else schedule
-        _check_files(streams or len(plan), count)
+        parcel = pack(target, plan, path=path, streams=streams or 0, limits=limits, workers=count,
+                      kernel_stamps=kernel_stamps, key_variable=key_variable)
+        crew.give(parcel)
         try:
-            job = _hand_over(folder, target, plan, path, streams or 0, limits, count, kernel_stamps, key_variable)
-        except OSError as error:
-            raise _no_room(folder, error) from error
-        try:
-            _wait_ready(board, processes)
-            board.start_ns = time.monotonic_ns() + HEAD_START_NS
-            _watch(board, processes, len(plan), watch)
+            crew.wait_ready()
+            crew.board.start_ns = time.monotonic_ns() + HEAD_START_NS
+            _watch(crew, len(plan), watch)
         except KeyboardInterrupt:
             if not keep_on_interrupt:
                 raise
             interrupted = True
-            board.stop = True
-            _leave(board, processes)
-        start_ns = board.start_ns
-        found = [read_flights(folder, worker, plan, start_ns) for worker in range(count)
-                 if (folder / f"facts.{worker}.json").exists()]
-    exchanges = sorted((exchange for share, _ in found for exchange in share), key=lambda exchange: exchange.sent_ns)
-    return Traffic(exchanges, _facts([facts for _, facts in found], job, start_ns) | {"interrupted": interrupted})
+            crew.leave()
+        start_ns = crew.board.start_ns
+        found = [read_flights(crew.folder, number, plan, start_ns) for number in crew.wrote()]
+    return traffic_of(found, parcel.job, start_ns, {"interrupted": interrupted})
 
 
-def _workers(streams: int | None, rate: float | None, wanted: int | None) -> int:
-    """One process does, up to some thousand streams; then one per core."""
+def workers_for(streams: int | None, rate: float | None, wanted: int | None, cores: int) -> int:
+    """How many processes: one does, up to some thousand streams; then one per core."""
     if wanted is not None:
         if streams is not None and wanted > streams:
             raise SpecError(f"{wanted} workers for {streams} streams: give at most as many workers as streams")
         return wanted
     need = streams / STREAMS_PER_WORKER if streams is not None else (rate or 0.0) / RATE_PER_WORKER
-    return max(1, min(int(np.ceil(need)), len(os.sched_getaffinity(0))))
+    return max(1, min(int(np.ceil(need)), cores))
 
 
-def _folder(scratch: Path | None) -> Path:
-    try:
-        if scratch is not None:
-            scratch.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="quantcheck-load-", dir=scratch))
-    except OSError as error:
-        raise _no_room(scratch or Path(tempfile.gettempdir()), error) from error
-
-
-def _no_room(folder: Path, error: OSError) -> StoreError:
-    return StoreError(f"{folder}: cannot be written ({error.strerror or error}); free disk space, or use another "
-                      "folder (--out; of quantcheck load: TMPDIR)")
-
-
-def _raise_file_limit() -> None:
-    """Raises this process's soft limit of open files as far as it goes; workers inherit it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard and hard != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _check_files(connections: int, workers: int) -> None:
-    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = connections // workers + SPARE_FILES
-    if limit != resource.RLIM_INFINITY and need > limit:
-        raise SpecError(f"{connections} connections at once need {need} open files, the limit is {limit}; "
-                        "raise it (ulimit -n) or load less")
-
-
-def _hand_over(
-    folder: Path, target: Target, schedule: Schedule, path: str, streams: int, limits: Limits, workers: int,
-    kernel_stamps: bool, key_variable: str | None,
-) -> Job:
-    lengths = np.array([len(body) for body in schedule.bodies], np.int64)
-    due = np.full(len(schedule), -1, np.int64) if schedule.due_ns is None else schedule.due_ns
-    with (folder / "bodies.bin").open("wb") as file:
-        file.writelines(schedule.bodies)
-    np.column_stack([np.cumsum(lengths) - lengths, lengths, due, schedule.stream, schedule.phase]).astype(
-        np.int64).tofile(folder / "requests.i64")
-    last_due_s = 0.0 if schedule.due_ns is None else float(schedule.due_ns[-1]) / 1e9
-    turns = -(-len(schedule) // streams) if streams else 1
-    job = Job(
-        host=target.address, port=target.port, path=target.path + path, headers={"Host": target.host},
-        streams=streams, workers=workers,
-        request_timeout_s=limits.request_timeout_s,
-        first_byte_timeout_s=limits.first_byte_timeout_s,
-        run_timeout_s=limits.run_timeout_s or last_due_s + (turns + 1) * limits.request_timeout_s,
-        duration_s=limits.duration_s,
-        kernel_stamps=kernel_stamps and target.plain and sys.platform == "linux",
-        secure=target.secure, proxy=target.proxy, key_variable=key_variable,
-    )
-    job.write(folder)
-    return job
-
-
-def _wait_ready(board: Board, processes: Sequence[ManagedProcess]) -> None:
-    give_up = time.monotonic() + START_S
-    while board.total("ready") < len(processes):
-        for process in processes:
-            process.check()
-        if time.monotonic() > give_up:
-            raise EngineError(f"a load worker was not ready within {START_S:g} s; the machine is overloaded: try again")
-        time.sleep(0.001)
-
-
-def _watch(board: Board, processes: Sequence[ManagedProcess], requests: int,
-           watch: Callable[[Pulse], None] | None) -> None:
+def _watch(crew: Crew, requests: int, watch: Callable[[Pulse], None] | None) -> None:
     began = time.monotonic()
-    while board.total("finished") < len(processes):
-        for worker, process in enumerate(processes):
-            if not process.running() and not board.get(worker, "finished"):
-                if process.exit_text() == f"exit status {EXIT_NO_ROOM}":
-                    raise _no_room(process.log.parent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-                process.check()
+    while not crew.finished():
         if watch is not None:
-            watch(Pulse(time.monotonic() - began, requests, *map(board.total, ("sent", "done", "failed", "busy"))))
+            watch(Pulse(time.monotonic() - began, requests,
+                        *map(crew.board.total, ("sent", "done", "failed", "busy"))))
         time.sleep(WATCH_S)
 
 
-def _leave(board: Board, processes: Sequence[ManagedProcess]) -> None:
-    """Lets the workers write what they have; one that does not is ended by its context."""
-    give_up = time.monotonic() + LEAVE_S
-    while board.total("finished") < len(processes) and time.monotonic() < give_up:
-        time.sleep(0.005)
+def traffic_of(
+    found: Iterable[tuple[list[Exchange], dict[str, Any]]], job: Job, start_ns: int, more: dict[str, Any]
+) -> Traffic:
+    """What all workers brought back, as one; `more`: further facts."""
+    shares = list(found)
+    exchanges = sorted((exchange for share, _ in shares for exchange in share), key=lambda exchange: exchange.sent_ns)
+    return Traffic(exchanges, _facts([facts for _, facts in shares], job, start_ns) | more)
 
 
 def _facts(workers: Sequence[dict[str, Any]], job: Job, start_ns: int) -> dict[str, Any]:

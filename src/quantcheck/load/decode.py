@@ -1,6 +1,7 @@
 """From a worker's files to exchanges: HTTP framing taken off, the kernel's stamps brought to the monotonic clock."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from quantcheck.load.flight import FAULTS, is_interim
 from quantcheck.load.handover import FLIGHT_COLUMNS
 from quantcheck.load.schedule import PHASES, Schedule
 
-__all__ = ["read_flights"]
+__all__ = ["Ahead", "read_flights"]
 
+Ahead = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+SENT, END, READS = map(FLIGHT_COLUMNS.index, ("sent_ns", "end_ns", "reads"))
 EARLY_NS = 50_000
 """How far the two clocks' reading may be off: a kernel stamp that lies later than this after ours is not believed."""
 STEP_NS = 1_000_000
@@ -60,11 +63,14 @@ class _Response:
 
 
 def read_flights(
-    folder: Path, worker: int, schedule: Schedule, start_ns: int
+    folder: Path, worker: int, schedule: Schedule, start_ns: int, ahead: Ahead | None = None
 ) -> tuple[list[Exchange], dict[str, Any]]:
     """What worker `worker` left in `folder`: its exchanges in the order in which they ended, and its facts.
 
     `facts["clock_steps"]` says how often the wall clock was set while it ran: kernel stamps are not used then.
+    `start_ns` is of the worker's clock. `ahead` brings its stamps to another: by how many ns that is ahead at each of
+    the times given. All of one exchange are moved alike, by what holds when it was sent: its latencies stay what its
+    own clock measured.
     """
     facts: dict[str, Any] = json.loads((folder / f"facts.{worker}.json").read_text(encoding="utf-8"))
     flights = np.fromfile(folder / f"flights.{worker}.i64", np.int64).reshape(-1, len(FLIGHT_COLUMNS))
@@ -75,8 +81,14 @@ def read_flights(
     lengths: list[int] = np.fromfile(folder / f"lengths.{worker}.i64", np.int64).tolist()
     details: dict[str, str] = facts.pop("details")
     exchanges = []
+    moved = np.zeros(len(flights), np.int64) if ahead is None else ahead(flights[:, SENT])
+    by_read = np.repeat(moved, flights[:, READS])
+    user, kernel = user + by_read, np.where(kernel > 0, kernel + by_read, 0)
+    flights[:, [SENT, END]] += moved[:, None]
+    starts: list[int] = (start_ns + moved).tolist()
     first_read = first_byte = 0
-    for request, stream, phase, _, sent_ns, end_ns, fault, _, count, size in flights.tolist():
+    for (request, stream, phase, _, sent_ns, end_ns, fault, _, count, size), start in zip(
+            flights.tolist(), starts, strict=True):
         cuts = [first_byte]
         for length in lengths[first_read : first_read + count]:
             cuts.append(cuts[-1] + length)
@@ -89,7 +101,7 @@ def read_flights(
             prompt_tokens=int(schedule.prompt_tokens[request]),
             wanted=int(schedule.output_tokens[request]),
             forced=schedule.forced,
-            due_ns=None if schedule.due_ns is None else start_ns + int(schedule.due_ns[request]),
+            due_ns=None if schedule.due_ns is None else start + int(schedule.due_ns[request]),
             sent_ns=sent_ns,
             end_ns=end_ns,
             status=response.status,

@@ -27,8 +27,9 @@ __all__ = [
 WARMUP, MEASURED, TAIL = range(3)
 """Warm-up requests come before the window; tail requests keep the load up until the last measured one is answered."""
 
-REQUEST_COLUMNS = ("offset", "length", "due_ns", "stream", "phase")
-"""Of a body in `bodies.bin`, bytes; `due_ns` after the start, -1 in a closed loop."""
+REQUEST_COLUMNS = ("request", "offset", "length", "due_ns", "stream", "phase")
+"""`request`: its number in the schedule; offset and length of its body in `bodies.bin`, bytes; `due_ns` after the
+start, -1 in a closed loop."""
 FLIGHT_COLUMNS = (
     "request", "stream", "phase", "connected_ns", "sent_ns", "end_ns", "fault", "resent", "reads", "bytes",
 )
@@ -46,7 +47,7 @@ VALUE = itemgetter(2)
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a worker does. Worker k of `workers` takes the measured and tail requests i with i % workers = k, and the
-    streams likewise. `streams` 0: open loop."""
+    streams likewise, on whichever host it is. `streams` 0: open loop."""
 
     host: str
     port: int

@@ -12,7 +12,8 @@ window of a dozen requests has and no median shows; of fewer than 50 reads nothi
 - over 10% of the chunks read together with the one before, unless the kernel's stamps show that this was the server's
   doing: a p99 of the read lag below a tenth of the median time between reads;
 - concurrency held below 90% of what was asked for, though every request ended well: streams waited for the client;
-- chunks per second above 80% of what the client reached against a no-op server on this machine (calibration).
+- chunks per second above 80% of what the client reached against a no-op server on this machine (calibration);
+- a host that made a part of the load was lost, and what it had received with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,9 +42,11 @@ CALIBRATED_SHARE = 0.8
 
 
 def client_figures(
-    records: Sequence[Record], load: Columns, window: Window, *, calibration: Mapping[str, Any] | None = None
+    records: Sequence[Record], load: Columns, window: Window, *, calibration: Mapping[str, Any] | None = None,
+    lost: int | None = None,
 ) -> dict[str, Any]:
-    """The `client` of a result, without its verdict `limited`. Lags are in s, None where nothing tells them."""
+    """The `client` of a result, without its verdict `limited`. Lags are in s, None where nothing tells them. `lost`:
+    measured requests that were lost with a host of the client; None: no host was lost."""
     own = [record for record, mine in zip(records, window.own, strict=True) if mine]
     lags, gaps = _reads(own)
     figures: dict[str, Any] = {
@@ -55,6 +58,7 @@ def client_figures(
         "schedule_lag": None, "sending": None,
         "chunks_per_s": None,
         "calibrated_chunks_per_s": calibration.get("chunks_per_s") if calibration else None,
+        "lost": lost,
     }
     if load.open_loop and window.own.any():
         due, sent = load.due[window.own], load.sent[window.own]
@@ -121,6 +125,9 @@ def client_limits(result: Mapping[str, Any]) -> list[str]:
     if chunks is not None and most and chunks > CALIBRATED_SHARE * most:
         reasons.append(f"{chunks:,.0f} chunks/s are {chunks / most:.0%} of the {most:,.0f} that this client reached in "
                        f"calibration, bound {CALIBRATED_SHARE:.0%}")
+    if client.get("lost") is not None:
+        reasons.append(f"a host of the load was lost, and with it {client['lost']} measured requests or more that it "
+                       "had sent")
     return reasons
 
 

@@ -11,7 +11,8 @@ from quantcheck.engines.base import Endpoint
 from quantcheck.engines.health import get_text
 from quantcheck.load.bodies import path
 from quantcheck.load.build import POISSON, build_schedule
-from quantcheck.load.client import Pulse, Traffic, run_schedule
+from quantcheck.load.client import Pulse, Send, Traffic, run_schedule
+from quantcheck.load.hosts import clock_notes
 from quantcheck.load.prompts import load_tokenizer
 from quantcheck.load.raw import Table, tables
 from quantcheck.load.records import Record, read_exchange
@@ -40,6 +41,11 @@ class LoadResult:
     def interrupted(self) -> bool:
         return bool(self.summary["client"]["interrupted"])
 
+    @property
+    def lost_host(self) -> bool:
+        """Whether a host that made the load went away with what it had received."""
+        return self.summary["client"].get("lost") is not None
+
 
 DEFAULT = Sending()
 
@@ -60,12 +66,14 @@ def measure(
     sending: Sending = DEFAULT,
     check: Callable[[], None] | None = None,
     watch: Callable[[Pulse], None] | None = None,
+    send: Send = run_schedule,
 ) -> LoadResult:
     """Measures one window; `build_schedule` says what `concurrency`, `rate`, `requests` and `warmup_requests` mean.
 
     `check` is called all the while and raises when the engine is gone (`Engine.check`): the window then ends at once
     with that error. When as many requests in a row as there are streams (at least 2) meet their deadline, the window
-    ends with what there is and `summary["problem"]` says so. Raises what `build_schedule` and `run_schedule` raise.
+    ends with what there is and `summary["problem"]` says so. `send`: who sends; not given: workers on this machine.
+    Raises what `build_schedule` and `send` raise.
     """
     digest = ""
 
@@ -88,7 +96,7 @@ def measure(
         if watch is not None:
             watch(now)
 
-    traffic = run_schedule(
+    traffic = send(
         target, schedule, path=path(endpoint.dialect), streams=concurrency, rate=rate,
         limits=sending.limits, workers=sending.workers, kernel_stamps=sending.kernel_stamps,
         key_variable=sending.key_variable, scratch=sending.scratch, watch=pulse,
@@ -97,8 +105,10 @@ def measure(
     if check is not None and any(exchange.fault in ("refused", "reset", "cut") for exchange in traffic.exchanges):
         _watch_on(check)
     records = _read(traffic, endpoint, sending.tokenizer)
-    summary = summarize(records, slo=slo, concurrency=concurrency, rate=rate, calibration=calibration)
-    summary["client"] |= _client(traffic, summary)
+    summary = summarize(records, slo=slo, concurrency=concurrency, rate=rate, calibration=calibration,
+                        lost=traffic.facts.get("lost"))
+    summary["client"] |= _client(traffic)
+    summary["notes"] += [*clock_notes(summary), *traffic.facts.get("notes", ())]
     summary |= {
         "prompts_sha256": digest,
         "engine_idle_before": idle,
@@ -119,12 +129,13 @@ def _read(traffic: Traffic, endpoint: Endpoint, tokenizer: Path | None) -> list[
             gc.enable()
 
 
-def _client(traffic: Traffic, summary: dict[str, Any]) -> dict[str, Any]:
+def _client(traffic: Traffic) -> dict[str, Any]:
     facts = traffic.facts
     tokens = sum(1 for exchange in traffic.exchanges for _ in exchange.pieces)
     return {
         **{key: facts[key] for key in ("transport", "workers", "cpu_s", "wall_s", "connections", "resent",
                                        "loop_lag", "clock_steps", "interrupted")},
+        "hosts": facts.get("hosts"),
         "all_reads": tokens,
         "cpu_s_per_1000_reads": 1e3 * facts["cpu_s"] / tokens if tokens else None,
     }

@@ -50,27 +50,29 @@ def window_ns(records: Sequence[Record]) -> tuple[int, int]:
 
 def summarize(
     records: Sequence[Record], *, slo: SLO | None = None, concurrency: int | None = None, rate: float | None = None,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Mapping[str, Any] | None = None, lost: int | None = None,
 ) -> dict[str, Any]:
     """The `result` of a load cell, JSON-able, without what only the engine knows.
 
     `records`: of all phases. `concurrency` or `rate`: what was asked for. `calibration`: what this client reached on
-    this machine, `chunks_per_s`. Durations are in s. Metrics without a value are not in `metrics` but in `missing`.
+    this machine, `chunks_per_s`. `lost`: requests that are in no record, because they were lost with the host that had
+    sent them; None: no host was lost. Durations are in s. Metrics without a value are not in `metrics` but in
+    `missing`.
     """
     load = columns(records)
     window = find_window(load)
     measured = [r for r in records if r.exchange.phase == "measured"]
     good = [r for r, mine in zip(records, window.own & load.ok, strict=True) if mine]
     result: dict[str, Any] = {
-        "requests": len(measured),
-        "outcomes": dict(Counter(r.outcome for r in measured)),
+        "requests": len(measured) + (lost or 0),
+        "outcomes": dict(Counter(r.outcome for r in measured)) | ({"lost": lost} if lost else {}),
         "concurrency": concurrency,
         "rate": rate,
         "prompt_tokens": sum(r.prompt_tokens for r in measured),
         "output_tokens": sum(r.output_tokens for r in measured),
-        **window_figures(load, window, samples(load, window), slo),
+        **window_figures(load, window, samples(load, window), slo, lost=lost or 0),
         "token_counts": _reconcile(good),
-        "client": client_figures(records, load, window, calibration=calibration),
+        "client": client_figures(records, load, window, calibration=calibration, lost=lost),
         "faults": [f"request {r.exchange.request}: {r.outcome}: {r.detail}"[:300]
                    for r in measured if r.outcome != "ok"][:5],
     }
@@ -82,12 +84,15 @@ def summarize(
 
 def window_figures(
     load: Columns, window: Window, found: Mapping[str, Sample], slo: SLO | None, *,
-    untold: Mapping[str, str] | None = None,
+    untold: Mapping[str, str] | None = None, lost: int = 0,
 ) -> dict[str, Any]:
     """What a result says of its window, whoever sent the requests: metrics, intervals, percentiles, and why any is
-    missing. `found`: the latencies; `untold`: why others are not told, by metric.
+    missing. `found`: the latencies; `untold`: why others are not told, by metric. `lost`: requests that are not in
+    `load` and met no SLO.
     """
-    metrics, intervals, refused = _metrics(load, window, found, slo)
+    met = np.append(meets(load, slo)[window.own], np.zeros(lost, np.bool_)) if slo else None
+    attained = attainment(met, slo) if met is not None and slo is not None else None
+    metrics, intervals, refused = _metrics(load, window, found, slo, attained)
     good = int((window.own & load.ok).sum())
     reasons = untold or {}
     return {
@@ -108,12 +113,12 @@ def window_figures(
         },
         "intervals": {key: list(bounds) for key, bounds in intervals.items()},
         "intervals_refused": refused,
-        "slo": attainment(meets(load, slo)[window.own], slo) if slo else None,
+        "slo": attained,
     }
 
 
 def _metrics(
-    load: Columns, window: Window, found: Mapping[str, Sample], slo: SLO | None
+    load: Columns, window: Window, found: Mapping[str, Sample], slo: SLO | None, attained: Mapping[str, Any] | None
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]], dict[str, str]]:
     """Values, intervals, and reasons why whole groups of intervals are missing. Without a good request there is
     nothing to say but that no request met the SLO."""
@@ -122,10 +127,9 @@ def _metrics(
     intervals: dict[str, tuple[float, float]] = {}
     refused: dict[str, str] = {}
     good = window.own & load.ok
-    if met is not None and slo is not None and window.own.any():
-        share = attainment(met[window.own], slo)
-        metrics["slo_attainment"] = share["attained"]
-        intervals["slo_attainment"] = (share["interval"][0], share["interval"][1])
+    if attained is not None and window.own.any():
+        metrics["slo_attainment"] = attained["attained"]
+        intervals["slo_attainment"] = (attained["interval"][0], attained["interval"][1])
     if not good.any():
         return metrics | ({"goodput": 0.0} if metrics else {}), intervals, refused
     if window.length_s > 0:

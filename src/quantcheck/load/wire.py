@@ -235,7 +235,7 @@ class Wire(Sender):
         """Open loop: connections for what is due soon, and off with what is due now."""
         now = clock()
         while self._due and self._due[0].due_ns - LEAD_NS <= now:
-            if self._due[0].phase == TAIL and self._left == 0:
+            if self._due[0].phase == TAIL and self._over():
                 self._due.clear()
                 break
             request = self._due.popleft()

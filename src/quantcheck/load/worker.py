@@ -53,8 +53,8 @@ def _requests(job: Job, folder: Path, worker: int) -> tuple[list[deque[Request]]
     warmup: list[deque[Request]] = [deque() for _ in range(worker, job.streams, job.workers)]
     measured: deque[Request] = deque()
     tail: deque[Request] = deque()
-    for index in range(len(rows) // width):
-        offset, length, due_ns, stream, phase = rows[index * width : (index + 1) * width]
+    for row in range(0, len(rows), width):
+        index, offset, length, due_ns, stream, phase = rows[row : row + width]
         own_warmup = bool(job.streams) and phase == WARMUP
         if (stream if own_warmup else index) % job.workers != worker:
             continue

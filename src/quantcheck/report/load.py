@@ -28,7 +28,12 @@ class LoadPoint(BaseModel):
     `result`: durations in s, stamps in CLOCK_MONOTONIC ns. `metrics`: medians and rates by key; `missing`: why a key
     has none; `percentiles`, `percentiles_refused`; `intervals`: 95%, by key or key_percentile; `outcomes`: measured
     requests by how they ended; `window`: method, begin, end, steady or not; `token_counts`: how tokens were counted and
-    how that compares with the server's; `client`: the client's own lags, and in `limited` why the window is invalid.
+    how that compares with the server's; `client`: the client's own lags, and in `limited` why the window is invalid;
+    in `client`, `hosts`: null, or for each host of a load that several made (--on ray) its node, address, hardware_id,
+    cores, workers, requests, cpu_s, `clock`, and in `lost` why it was lost (else null). All stamps are on the clock of
+    the machine where the command ran; `clock`: by how many s that is ahead of the host's (offset_s, before the load),
+    bound_s that the brought stamps are within, the shortest round trips before and after (rtt_before_s, rtt_after_s),
+    between_s the two readings, drift_ppm and drift_bound_ppm. `lost`: measured requests lost with a host, or null.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -180,7 +185,16 @@ def _client(client: dict[str, Any]) -> str:
     lag = client["read_lag"]
     stamps = "kernel stamps" if client["stamps"]["kernel"] and not client["stamps"]["user"] else "user-space stamps"
     late = f", read lag p99 {lag['p99'] * 1e3:.2f} ms" if lag else ""
-    return f"{client['transport']}, {stamps}{late}"
+    return f"{client['transport']}, {stamps}{late}{_hosts(client.get('hosts') or [])}"
+
+
+def _hosts(hosts: list[dict[str, Any]]) -> str:
+    if not hosts:
+        return ""
+    bounds = [host["clock"]["bound_s"] for host in hosts if host["clock"] is not None]
+    within = f", clocks within {max(bounds) * 1e3:.2f} ms" if bounds else ""
+    lost = sum(host["lost"] is not None for host in hosts)
+    return f", {len(hosts)} host{'s' * (len(hosts) > 1)}{f' ({lost} lost)' if lost else ''}{within}"
 
 
 def _calibrated(found: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from quantcheck.spec.load import SLO, Arrival, Workload
 
 if TYPE_CHECKING:
     # Loaded while the server is being asked.
-    from quantcheck.load.client import Pulse
+    from quantcheck.load.client import Pulse, Send
     from quantcheck.load.measure import LoadResult
     from quantcheck.load.raw import Table
     from quantcheck.load.search import Observation
@@ -81,15 +81,19 @@ Show = Callable[[str, "Pulse | None", Sequence["LoadPoint"]], None]
 """Called with the load's name, how far it is (None: something else is being done), and the loads that are done."""
 
 
-def run_load(settings: LoadSettings, show: Show, command: str | None = None) -> Loaded:
-    """Probes the endpoint, sends the loads, and reports. Ctrl-C ends it with what there is.
+def run_load(
+    settings: LoadSettings, show: Show, command: str | None = None, *, send: "Send | None" = None,
+    notes: Sequence[str] = (),
+) -> Loaded:
+    """Probes the endpoint, sends the loads, and reports. Ctrl-C ends it with what there is, and so does the loss of a
+    host that makes the load. `send`: who sends, with `notes` for the report; None: this machine.
 
     Raises `SpecError` for what does not fit together, and what `probe` and `measure` raise.
     """
     from quantcheck.telemetry.environment import environment
 
     started_at, began = time.time(), time.monotonic()
-    run = _Run(settings, show)
+    run = _Run(settings, show, send, notes)
     interrupted = False
     search: dict[str, Any] | None = None
     try:
@@ -103,6 +107,8 @@ def run_load(settings: LoadSettings, show: Show, command: str | None = None) -> 
         if run.abilities is None:
             raise
         interrupted = True
+    except _HostLost:
+        pass
     assert run.abilities is not None
     from quantcheck.load.raw import raw_table
     from quantcheck.report.load import LoadReport
@@ -124,16 +130,20 @@ def run_load(settings: LoadSettings, show: Show, command: str | None = None) -> 
     return Loaded(report, raw_table([point.name for point in run.points], run.tables))
 
 
+class _HostLost(Exception):
+    """What was measured until then stays; the rest of the ladder would be made by fewer hosts."""
+
+
 class _Run:
-    def __init__(self, settings: LoadSettings, show: Show) -> None:
-        self.settings, self.show = settings, show
+    def __init__(self, settings: LoadSettings, show: Show, send: "Send | None", notes: Sequence[str]) -> None:
+        self.settings, self.show, self.send = settings, show, send
         target = target_of(settings.url)
         base = settings.url.rstrip("/").removesuffix("/v1")
         self.endpoint = Endpoint(base if "//" in base else f"http://{base}", settings.model, settings.api)
         self.abilities: Abilities | None = None
         self.calibration: dict[str, Any] | None = None
-        self.notes: list[str] = [] if target.plain else [
-            f"{'HTTPS' if target.secure else 'a proxy'}: a library client is used, with user-space stamps"]
+        self.notes = [*notes, *([] if target.plain else [
+            f"{'HTTPS' if target.secure else 'a proxy'}: a library client is used, with user-space stamps"])]
         self.points: list[LoadPoint] = []
         self.tables: list[Mapping[str, Table]] = []
         self.vocab_size = settings.vocab_size
@@ -200,6 +210,8 @@ class _Run:
         self.show(name, None, self.points)
         if found.interrupted:
             raise KeyboardInterrupt
+        if found.lost_host:
+            raise _HostLost
         return point
 
     def search(self) -> dict[str, Any]:
@@ -248,6 +260,7 @@ class _Run:
         self, name: str, concurrency: int | None, rate: float | None, requests: int, warmup: int,
         duration_s: float | None, repeat: int,
     ) -> "LoadResult":
+        from quantcheck.load.client import run_schedule
         from quantcheck.load.measure import measure
         from quantcheck.load.prompts import window_seed
 
@@ -261,7 +274,7 @@ class _Run:
             self.endpoint, settings.workload, concurrency=concurrency, rate=rate, arrival=settings.arrival,
             requests=requests, warmup_requests=warmup, seed=window_seed(settings.seed, name, repeat),
             vocab_size=self.vocab_size, slo=settings.slo, calibration=self.calibration, sending=sending,
-            watch=lambda pulse: self.show(name, pulse, self.points))
+            watch=lambda pulse: self.show(name, pulse, self.points), send=self.send or run_schedule)
 
 
 class _InBackground(Generic[T]):
