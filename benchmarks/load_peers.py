@@ -5,12 +5,13 @@
 
 llama.cpp's server with the reference model (F16), 64 tokens in, 32 out, concurrency 1, /v1/completions. All clients
 measure the same server, whose one thread leaves them a core, in turns, the first of them changing from round to round.
-The medians should lie within 2 ms of each other, prompts being of the same length as the server counts them. They need
-not be equal: the others send text that the server tokenizes, stamp in user space, and take a request's ITL to be its
-mean, which is our TPOT; our ITL is the median of single gaps. Their ITL is compared with both.
+The medians should lie within 2 ms of each other; of TTFT, which holds the server's own time, what goes beyond that.
+They need not be equal: the others send text that the server tokenizes, stamp in user space, and take a request's ITL to
+be its mean, which is our TPOT; our ITL is the median of single gaps. Their ITL is compared with both.
 
-Who is right about TTFT, the server tells: it logs how long each prompt took it. TTFT less that (`late`) is the way
-there and back, the server's tokenizing and sampling, and what the client adds.
+Who is right about TTFT, the server tells: it logs how long each prompt took it, which is longer beside a client that
+takes more of the two cores. TTFT less that (`late`) is the way there and back, the server's tokenizing and sampling,
+and what the client adds.
 
 They are no dependencies of quantcheck. They are installed beside it:
 
@@ -159,7 +160,7 @@ def main() -> None:
                        for own, other in (("ttft", "ttft"), ("late", "late"), ("itl", "itl"), ("tpot", "itl"))}
         print(f"{name} minus ours, median of the rounds, ms: " + ", ".join(
             f"{key} {value:+.3f}" for key, value in differences.items()))
-        apart |= any(abs(value) > WITHIN_MS for value in differences.values())
+        apart |= any(abs(value) > WITHIN_MS for key, value in differences.items() if not key.startswith("ttft"))
     sys.exit(apart)
 
 
