@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "process": {"errors"},
     "sandbox": {"errors"},
     "tasks": {"errors"},
-    "variants": FOUNDATION | {"ggml", "reference", "process"},
+    "variants": FOUNDATION | {"ggml", "reference", "process", "store"},
     "environments": {"errors", "process", "telemetry", "variants"},
     "engines": FOUNDATION | {"ggml", "variants", "process"},
     "telemetry": FOUNDATION,

@@ -4,7 +4,8 @@
 
 CACHE is `$QUANTCHECK_CACHE`, or `quantcheck` in the XDG cache folder. The folder's name holds the recipe's hash:
 the same source, scheme, calibration tokens and tool versions give the same folder, which is then reused. A folder is
-made under another name, synced, and renamed when it is whole.
+made under another name, synced, and renamed when it is whole. Where shared storage is named (`shared.py`), an artifact is
+looked for there before it is made, and put there after it.
 """
 
 import fcntl
@@ -21,6 +22,7 @@ from typing import Any
 
 from quantcheck.errors import QuantcheckError, SpecError
 from quantcheck.spec.variant import Variant
+from quantcheck.variants import shared
 from quantcheck.variants.gguf_file import disk_errors
 from quantcheck.variants.hashing import file_sha256
 
@@ -135,7 +137,8 @@ class Cache:
 
         `make` writes `model`, a file or a folder (and what goes with it), into the empty folder that it is given and
         returns further facts for the recipe, `bytes` and `sha256` among them where they are not those of the files.
-        Two processes that want the same artifact wait for each other.
+        Two processes that want the same artifact wait for each other. Raises `StoreError` where shared storage is
+        named and fails; what was made by then is in the cache.
         """
         key = recipe_hash(inputs)
         folder = self.folder / f"{label}-{key[:24]}"
@@ -148,6 +151,17 @@ class Cache:
                 _sweep(making)
                 making.mkdir()
             try:
+                if shared.bring(folder.name, making):
+                    brought = _intact(label, making, key, model)
+                    if brought is not None:
+                        with disk_errors(folder / MODEL):
+                            _sweep(folder)
+                            making.rename(folder)
+                            _sync_folder(self.folder)
+                        return replace(brought, path=folder / model)
+                    with disk_errors(making / MODEL):
+                        _sweep(making)
+                        making.mkdir()
                 began = time.monotonic()
                 facts = make(making)
                 took = {"seconds": round(time.monotonic() - began, 3)}  # what the cost of making it rests on
@@ -160,6 +174,7 @@ class Cache:
                     _sync_folder(self.folder)
             finally:
                 shutil.rmtree(making, ignore_errors=True)
+            shared.share(folder.name, folder)
         return Artifact(label, folder / model, recipe)
 
     def amended(self, artifact: Artifact, facts: Callable[[Path], Mapping[str, Any]], key: str) -> Artifact:
