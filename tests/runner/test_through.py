@@ -8,7 +8,7 @@ import pytest
 from quantcheck import Experiment, SpecError
 from quantcheck.environments.installed import folder as environments_folder
 from quantcheck.report.through import through_lines
-from quantcheck.runner.through import second_engine, through
+from quantcheck.runner.through import _alone, second_engine, through
 from quantcheck.spec.experiment import LlamaCppEngine, TransformersEngine, VllmEngine
 from tests.conftest import left_running, needs_environment
 
@@ -44,6 +44,14 @@ def test_two_bits_harm_under_transformers_as_they_do_under_llama_cpp(
     assert floor.kl_divergence.value < kernels.kl_divergence.value < 0.1 * here.kl_divergence.value  # type: ignore[operator]
     assert found.culprit == "weights"
     assert "the damage is of the weights" in through_lines(found)[1]
+
+
+def test_windows_leave_room_for_the_token_that_vllm_writes() -> None:
+    for context, stride, expected in ((512, 256, (511, 256)), (9, 8, (8, 7))):
+        asked = experiment(quality={"suites": [CORPUS], "context": context, "stride": stride})
+        one = _alone(asked, "Q2_K", CORPUS, 1024, asked.engine, room=1)
+        assert one.quality is not None
+        assert (one.quality.context, one.quality.stride) == expected
 
 
 def test_what_can_be_named() -> None:

@@ -32,6 +32,8 @@ __all__ = ["second_engine", "through"]
 
 _LOCAL = ("llama.cpp", "transformers")
 _WITH = ("llama.cpp", "transformers", "vllm")
+_SPARE = {"vllm": 1}
+"""Tokens of the context that an engine keeps for itself: vLLM's server writes one after those that it scores."""
 
 
 def second_engine(named: str) -> Engine:
@@ -65,7 +67,8 @@ def through(
     with tempfile.TemporaryDirectory(prefix="quantcheck-through-") as made:
         folder = Path(made)
         # The user's mistakes in all four come before the first is scored.
-        first = [_alone(experiment, name, suite, tokens, experiment.engine) for name in names]
+        room = max(_SPARE.get(kind, 0) for kind in (experiment.engine.kind, engine.kind))
+        first = [_alone(experiment, name, suite, tokens, experiment.engine, room) for name in names]
         artifacts = [_artifact(one, progress) for one in first]
         second = [_other(one, artifact, engine, folder / f"weights-{place}", progress)
                   for place, (one, artifact) in enumerate(zip(first, artifacts, strict=True))]
@@ -95,12 +98,17 @@ def _fit(mine: Any, other: Any) -> None:
                         "experiment with GGUF variants, and transformers as the second engine")
 
 
-def _alone(experiment: Experiment, name: str, suite: str, tokens: int, engine: Engine) -> Experiment:
-    """An experiment that does nothing but keep the distributions of the variant `name` on one corpus."""
+def _alone(experiment: Experiment, name: str, suite: str, tokens: int, engine: Engine, room: int) -> Experiment:
+    """An experiment that does nothing but keep the distributions of the variant `name` on one corpus.
+
+    `room`: tokens by which the windows are shorter than the experiment's, so that both engines can hold them.
+    """
     quality = experiment.quality
     assert quality is not None
     text = quality.texts.get(suite)
+    context = quality.context - room
     narrowed = quality.model_copy(update={
+        "context": context, "stride": min(quality.stride, context - 1),
         "suites": [] if text else [suite], "tokens": tokens, "tasks": {}, "continuations": None, "stop": "never",
         "texts": {suite: text.model_copy(update={"tokens": tokens})} if text else {}, "fewshot": None,
         "divergence": "full" if engine.kind in _LOCAL else None})
