@@ -1,5 +1,6 @@
 """The same weights by llama.cpp and by transformers: what Q2_K loses is in its weights."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 
 from quantcheck import Experiment, SpecError
 from quantcheck.environments.installed import folder as environments_folder
+from quantcheck.errors import MeasurementError, QuantcheckError
 from quantcheck.report.through import through_lines
-from quantcheck.runner.through import _alone, second_engine, through
+from quantcheck.runner.through import _alone, _scratch, second_engine, through
 from quantcheck.spec.experiment import LlamaCppEngine, TransformersEngine, VllmEngine
 from tests.conftest import left_running, needs_environment
 
@@ -92,3 +94,16 @@ def test_a_model_that_is_a_gguf_file_has_no_folder_to_restore_into(
         "F16": {"scheme": "gguf/F16"}, "Q2_K": {"scheme": "gguf/Q8_0"}})
     with pytest.raises(SpecError, match="is a GGUF file, and transformers needs configuration and tokenizer"):
         through(asked, "Q2_K", TransformersEngine())
+
+
+def test_only_the_logs_of_an_engine_that_failed_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for error, left in ((MeasurementError("died; full log: LOG"), ["vllm.log"]), (SpecError("no"), []), (None, [])):
+        with suppress(QuantcheckError), _scratch() as folder:
+            for name in ("weights-0", "score-0/work", "score-0/logs"):
+                (folder / name).mkdir(parents=True)
+            (folder / "score-0" / "logs" / "vllm.log").write_text("what it said")
+            if error:
+                raise error
+        assert [path.name for path in folder.rglob("*") if path.is_file()] == left
+        assert folder.exists() == bool(left)

@@ -4,7 +4,10 @@ The baseline and one variant are scored on the same tokens by the experiment's e
 variant loses in both is in its weights; what it loses under one alone, that engine's kernels add.
 """
 
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quantcheck.errors import ModelError, SpecError
+from quantcheck.errors import MeasurementError, ModelError, SpecError
 from quantcheck.quality.apart import apart
 from quantcheck.report.through import ThroughReport, through_report
 from quantcheck.runner.artifacts import artifacts_of
@@ -64,8 +67,7 @@ def through(
     suite = corpus_of(experiment, corpus)
     _fit(experiment.engine, engine)
     names = experiment.baseline, variant
-    with tempfile.TemporaryDirectory(prefix="quantcheck-through-") as made:
-        folder = Path(made)
+    with _scratch() as folder:
         # The user's mistakes in all four come before the first is scored.
         room = max(_SPARE.get(kind, 0) for kind in (experiment.engine.kind, engine.kind))
         first = [_alone(experiment, name, suite, tokens, experiment.engine, room) for name in names]
@@ -84,6 +86,24 @@ def through(
         baseline=experiment.baseline, engines=(experiment.engine.kind, engine.kind), corpus=suite,
         top_k=min((k for _, _, k in found.values() if k is not None), default=None),
     )
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder that is gone afterwards, but for the logs that the message of an engine's error names."""
+    folder = Path(tempfile.mkdtemp(prefix="quantcheck-through-"))
+    logs: list[Path] = []
+    try:
+        yield folder
+    except MeasurementError:
+        logs = list(folder.glob("score-*/logs"))
+        raise
+    finally:
+        for path in folder.glob("*/*" if logs else "*"):
+            if path not in logs:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not logs:
+            folder.rmdir()
 
 
 def _fit(mine: Any, other: Any) -> None:
@@ -163,7 +183,7 @@ def _kept(one: Experiment, artifact: Artifact, folder: Path, progress: Progress)
         keys = {subject: plan.key(step, subject, artifacts) for subject in step.subjects}
         progress.begin(list(plan.tasks()), 0)
         for reason in score(plan, step, keys, artifacts, store, progress).values():
-            raise SpecError(reason)
+            raise MeasurementError(reason)
         (key,) = keys.values()
         cell = store.cell(key)
         (path,) = [path for path in store.work.glob("logits-*") if path.suffix in (".f32", ".npz")]
