@@ -19,7 +19,7 @@ VIEWS = ["verdict", "size", "throughput", "latency", "memory", "cost", "tasks", 
 def test_what_is_missing_says_why(open_run: Open, stored: Read) -> None:
     opened = open_run(stored("vllm-awq-18-h200"))
     opened.show("tasks")
-    assert "n/a (no quality in the experiment)" in opened.page.locator("main").inner_text()
+    assert "n/a (random weights)" in opened.page.locator("main").inner_text()
 
 
 def test_a_link_restores_the_state(open_run: Open, stored: Read) -> None:

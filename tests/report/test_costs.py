@@ -153,6 +153,8 @@ def test_money_is_shown_to_a_tenth_of_a_cent(value: float, text: str) -> None:
     assert usd(Figure(value=value)) == text
 
 
-def test_money_shows_no_more_than_its_interval() -> None:
+def test_money_shows_no_more_than_its_interval_and_two_digits() -> None:
     assert usd(Figure(value=0.28595, low=0.25, high=0.32)) == "$0.29"
+    wide = Figure(value=0.4149, low=0.183, high=0.941)
+    assert [usd(wide, end=end) for end in ("value", "low", "high")] == ["$0.41", "$0.18", "$0.94"]
     assert usd(Figure(reason="no load")) == "n/a (no load)"

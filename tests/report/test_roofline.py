@@ -103,6 +103,18 @@ def test_prediction_and_sentence() -> None:
     assert "at batch 8" in told["short", "Q4_K_M"]
 
 
+def test_a_ratio_that_may_be_none_is_told_with_its_interval() -> None:
+    found = cells()
+    for block, cell in enumerate(c for c in found if c.record["key"]["variant"] == "Q4_K_M"):
+        cell.record["result"]["metrics"]["output_throughput"] *= (0.5, 0.7, 0.9)[block // 2]
+    summary = build(found)
+    low, high = (getattr(row(summary, "short@c1", "Q4_K_M").measured, end) for end in ("low", "high"))
+    assert low < 1 < high
+    assert f"x (95% CI {low:.1f} to {high:.1f}) at batch 1, " in row(summary, "short@c1", "Q4_K_M").explanation
+    assert "(95% CI" in summary.explanations[0].sentence
+    assert "(95% CI" not in build().explanations[0].sentence
+
+
 def test_the_report_shows_it() -> None:
     text = render(build())
     assert "## Why: the roofline" in text

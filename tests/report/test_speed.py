@@ -180,7 +180,7 @@ def test_capacity_below_the_ladder_is_said() -> None:
     summary = build(cells(knee=0.3))
     base = capacity(summary, "base")
     assert (base.bound, base.highest.value) == ("below", None)
-    assert base.highest.reason == "1 streams, the lowest load measured, does not meet the SLO"
+    assert base.highest.reason == "1 stream, the lowest load measured, does not meet the SLO"
     assert base.output_throughput.value is None
     assert capacity(summary, "fast").word == "inconclusive"
 

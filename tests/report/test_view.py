@@ -101,9 +101,12 @@ def test_the_headline_is_its_clauses_and_each_points_at_a_figure(name: str) -> N
 def test_the_sentence_can_be_acted_on() -> None:
     summary = SCENARIOS["whole"]
     assert summary.headline.sentence == (
-        "Q4_K_M is safe (accuracy -0.2 pp, 95% CI -0.4 to +0.1), 2.9x smaller, 1.4x faster over 2 loads; "
+        "Q4_K_M is safe (accuracy -0.2 pp, 95% CI -0.4 to +0.1), 2.9x smaller, 1.44x faster over 2 loads; "
         "Q8_0 is safe too; Q2_K is harmed on arithmetic and format."
     )
+    speed = summary.variants[2].speed.ratio
+    assert speed.low is not None
+    assert speed.low > 1.4  # so one decimal would have named a ratio outside the interval
     assert summary.recommendation.variant == "Q4_K_M"
     assert summary.recommendation.sentence == (
         "Use Q4_K_M: the smallest variant that is safe on every task, and faster."
@@ -113,7 +116,7 @@ def test_the_sentence_can_be_acted_on() -> None:
 def test_one_load_names_its_streams() -> None:
     cells = [c for c in synthetic.cells() if not of(c, subject="short@c1")]
     load = {"workloads": {"short": {"prompt_tokens": 32, "output_tokens": 32}}, "concurrency": [8]}
-    assert "1.4x faster at 8 streams" in build(cells, load=load).headline.sentence
+    assert "1.44x faster at 8 streams" in build(cells, load=load).headline.sentence
 
 
 def test_baseline_comes_first_and_its_twin_is_no_variant() -> None:
@@ -377,4 +380,4 @@ def test_percentiles_are_refused_when_unsupported() -> None:
 def test_problems_that_explain_no_hole_are_told_all_the_same() -> None:
     problems = ["the machine slept", {"variant": "Q8_0", "block": 2, "reason": "odd"}]
     told = [n for n in build(synthetic.cells(), problems).not_measured if n.what != "roofline"]
-    assert [(n.what, n.reason) for n in told] == [("run", "the machine slept"), ("Q8_0, block 2", "odd")]
+    assert [(n.what, n.reason) for n in told] == [("run", "the machine slept"), ("Q8_0, block 3", "odd")]

@@ -184,17 +184,17 @@ def unlike_options(run: Run) -> None:
 
 CASES: dict[str, tuple[Callable[[Run], None], str]] = {
     "unfinished": (unfinished, "33 of 80 cells are stored: the run was interrupted"),
-    "client_limited": (client_limited, "Q8_0, short@c1, block 0 is left out, invalid (client-limited): schedule lag"),
+    "client_limited": (client_limited, "Q8_0, short@c1, block 1 is left out, invalid (client-limited): schedule lag"),
     "failed_requests": (failed_requests, "Q8_0 at short@c8: 7 of 200 requests failed"),
     "baseline_moved": (baseline_moved, "the baseline measured again came out faster than itself"),
     "clocks_moved": (clocks_moved, "the CPU's clock moved between 2,500 and 3,000 MHz at short@c8"),
-    "gpu_heat": (gpu_heat, "the GPU at short@c8 was at 55 degrees C for F16 (block 0) and at 75 for Q8_0 (block 1)"),
+    "gpu_heat": (gpu_heat, "the GPU at short@c8 was at 55 degrees C for F16 (block 1) and at 75 for Q8_0 (block 2)"),
     "gpu_throttled": (gpu_throttled, "Q8_0 at short@c8: the GPU's clocks were held back in 40% of the samples (power"),
-    "foreign_process": (foreign_process, "Q8_0 (block 1) at short@c8: 2 processes not of the engine, with 3.0 GB of "
+    "foreign_process": (foreign_process, "Q8_0 (block 2) at short@c8: 2 processes not of the engine, with 3.0 GB of "
                                          "its memory, were on its GPU"),
-    "server_differs": (server_differs, "Q8_0 (block 1) at short@c8: the server counts 1,280 generated tokens"),
+    "server_differs": (server_differs, "Q8_0 (block 2) at short@c8: the server counts 1,280 generated tokens"),
     "preemptions": (lambda run: server_differs(run, None, 3),
-                    "Q8_0 (block 1) at short@c8: the engine took the KV cache from 3 running requests"),
+                    "Q8_0 (block 2) at short@c8: the engine took the KV cache from 3 running requests"),
     "other_client": (other_client, "speed was measured by GuideLLM 0.8.1"),
     "few_blocks": (few_blocks, "fewer than 3 blocks"),
     "no_warmup": (no_warmup, "no request warms the engine up"),
@@ -265,8 +265,8 @@ def test_a_gpus_clock_is_told_and_its_block_is_marked_with_what_throttled_it() -
     summary = run.summary()
     (row,) = summary.warnings
     assert row.key == "clocks_moved"
-    assert row.text == ("the GPU's SM clock at short@c8 was 1,500 MHz for Q8_0 (block 1) (power cap in 3% of the "
-                        "samples) and 1,900 MHz for F16 (block 0)")
+    assert row.text == ("the GPU's SM clock at short@c8 was 1,500 MHz for Q8_0 (block 2) (power cap in 3% of the "
+                        "samples) and 1,900 MHz for F16 (block 1)")
     mark = ("the GPU's SM clock at short@c8 was 1,500 MHz for Q8_0 (power cap in 3% of the samples) and 1,900 MHz for "
             "F16")
     assert [block.marks for block in summary.blocks] == [[], [mark], [], [], []]

@@ -26,20 +26,20 @@ def observed(name: str, load: Load) -> Observed:
     return Observed(name, model, serving, (cycle - model.prefill_s(serving)) / (load[2] - 1))
 
 
-def read(name: str, load: Load) -> tuple[Observed, Reading, float]:
+def read(name: str, load: Load) -> tuple[Observed, Reading, str]:
     base, variant = observed("fp16", load), observed(name, load)
     overhead = overhead_s(base.model, base.load, load[0] * load[2] / MEASURED[load]["fp16"])
     predicted = predicted_ratio(base.model, variant.model, variant.load, overhead)
     measured = MEASURED[load][name] / MEASURED[load]["fp16"]
-    return variant, read_ratio(base, variant, measured=measured, predicted=predicted), measured
+    return variant, read_ratio(base, variant, measured=measured, predicted=predicted), f"{measured:.2f}x"
 
 
 def test_why_int4_gains_at_batch_1_and_nothing_at_batch_256() -> None:
     assert explain_loads([read("awq", (256, 32, 256)), read("awq", (1, 512, 128))]) == (
         "awq: 1.27x at batch 1, because decode reaches 22% of bandwidth where fp16 reaches 61%: overhead, not weights, "
-        "sets the time, so 3.7x smaller weights do not give the 1.78x that they could; 1.00x at batch 256, because "
-        "arithmetic, at the rate of fp16, needs 3.7 ms a step and reading only 1.9 ms, so 3.7x smaller weights save "
-        "nothing"
+        "sets the time, so 3.7x smaller weights do not give the 1.78x that they could with the overhead of fp16; 1.00x "
+        "at batch 256, because arithmetic, at the rate of fp16, needs 3.7 ms a step and reading only 1.9 ms, so 3.7x "
+        "smaller weights save nothing"
     )
 
 
@@ -47,7 +47,8 @@ def test_why_int4_gains_nothing_with_long_prompts() -> None:
     _, reading, _ = read("awq", (256, 512, 128))
     assert reading.cause == "prefill"
     assert reading.clause == (
-        "because prefill is 75% of the least time, and its arithmetic runs at the rate of fp16"
+        "because prefill is 75% of the least time, and its arithmetic runs at the rate of fp16, so only the rest gains "
+        "from 3.7x smaller weights"
     )
 
 

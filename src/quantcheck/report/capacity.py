@@ -85,7 +85,9 @@ def _row(index: CellIndex, ladder: Ladder, variant: str, slo: SLO) -> CapacityRo
             word=None, output_throughput=gone, input_throughput=gone, blocks=0, reason=why,
         )  # fmt: skip
     bound, interval = summarize_crossings(list(blocks.values()))
-    lowest = f"{next(iter(ladder.rungs)):g} {ladder.unit}, the lowest load measured, does not meet the SLO"
+    least = next(iter(ladder.rungs))
+    unit = "stream" if (least, ladder.unit) == (1, "streams") else ladder.unit
+    lowest = f"{least:g} {unit}, the lowest load measured, does not meet the SLO"
     ratio, word, reason = _against_baseline(index, ladder, variant, slo)
 
     def at_that_load(key: str) -> Figure:

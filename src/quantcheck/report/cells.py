@@ -40,8 +40,8 @@ class Problem:
 
     @property
     def what(self) -> str:
-        """Where it happened, in words."""
-        block = None if self.block is None else f"block {self.block}"
+        """Where it happened, in words; blocks are counted from 1."""
+        block = None if self.block is None else f"block {self.block + 1}"
         return ", ".join(part for part in (self.variant, self.subject, block) if part) or "run"
 
 

@@ -192,11 +192,12 @@ def _at_slo(index: CellIndex, variant: str, workload: str, capacity: Sequence[Ca
 
 
 def usd(cost: Figure, *, unit: bool = True, end: Literal["value", "low", "high"] = "value") -> str:
-    """`$0.168`; with the decimals that its interval supports, at most three, below a cent two digits."""
+    """`$0.168`; with the decimals that its interval supports, at most three, and never less than two digits."""
     if cost.value is None:
         return figures.missing(cost)
-    most = DIGITS if cost.value >= 0.01 else max(DIGITS, 1 - math.floor(math.log10(cost.value))) if cost.value else 0
-    return f"{'$' if unit else ''}{getattr(cost, end):.{figures.decimals(cost, most)}f}"
+    two = max(0, 1 - math.floor(math.log10(cost.value))) if cost.value else 0
+    digits = max(two, figures.decimals(cost, max(DIGITS, two) if cost.value else 0))
+    return f"{'$' if unit else ''}{getattr(cost, end):.{digits}f}"
 
 
 def cost_grid(summary: Summary) -> Grid:

@@ -102,5 +102,5 @@ def _ends(
 
 
 def _named(window: Window, windows: Sequence[Window]) -> str:
-    """The variant, and the block where there are others."""
-    return window[0] if len({block for _, block, _ in windows}) == 1 else f"{window[0]} (block {window[1]})"
+    """The variant, and the block, counted from 1, where there are others."""
+    return window[0] if len({block for _, block, _ in windows}) == 1 else f"{window[0]} (block {window[1] + 1})"

@@ -37,14 +37,14 @@ def _server_differs(seen: Seen) -> Iterator[str]:
     for load in seen.index.loads:
         for variant, block, record in windows_at(seen.index, load):
             for difference in record["result"].get("server", {}).get("differences", []):
-                yield f"{variant} (block {block}) at {load}: {difference}"
+                yield f"{variant} (block {block + 1}) at {load}: {difference}"
 
 
 def _preempted(seen: Seen) -> Iterator[str]:
     for load in seen.index.loads:
         for variant, block, record in windows_at(seen.index, load):
             if count := record["result"].get("server", {}).get("preemptions"):
-                yield (f"{variant} (block {block}) at {load}: the engine took the KV cache from {count} running "
+                yield (f"{variant} (block {block + 1}) at {load}: the engine took the KV cache from {count} running "
                        f"request{'' if count == 1 else 's'} and computed it again")
 
 

@@ -11,6 +11,7 @@ from quantcheck.report.summary import (
     Clause,
     CorpusRow,
     CostRow,
+    Figure,
     GpuMemoryRow,
     Headline,
     MemoryRow,
@@ -129,15 +130,20 @@ def _size_and_speed(at: int, variant: VariantRow, facts: Facts) -> list[Clause]:
     clauses = []
     size = variant.size.ratio.value
     if size is not None:
-        word = "the same size" if 0.995 < size < 1.005 else f"{_times(size)} {'smaller' if size < 1 else 'larger'}"
+        turn = "smaller" if size < 1 else "larger"
+        word = "the same size" if 0.995 < size < 1.005 else f"{_times(variant.size.ratio)} {turn}"
         clauses.append(Clause(text=f", {word}", variant=variant.name, source=f"/variants/{at}/size/ratio"))
     clauses.append(_speed(at, variant, facts))
     return clauses
 
 
-def _times(ratio: float) -> str:
-    times = max(ratio, 1 / ratio)
-    return f"{times:.1f}x" if times >= 1.1 else f"{times:.2f}x"
+def _times(ratio: Figure) -> str:
+    """`1.4x`, the larger over the smaller; two decimals below 1.1, and where one would leave the interval."""
+    value, low, high = (None if end is None else end if ratio.value and ratio.value >= 1 else 1 / end
+                        for end in (ratio.value, ratio.low, ratio.high))
+    assert value is not None
+    held = low is None or high is None or min(low, high) <= round(value, 1) <= max(low, high)
+    return f"{value:.1f}x" if value >= 1.1 and held else f"{value:.2f}x"
 
 
 def _speed(at: int, variant: VariantRow, facts: Facts) -> Clause:
@@ -149,7 +155,7 @@ def _speed(at: int, variant: VariantRow, facts: Facts) -> Clause:
     elif speed.loads:
         where = f" over {speed.loads} loads"
     if speed.word in ("faster", "slower") and speed.ratio.value is not None:
-        text, source = f", {_times(speed.ratio.value)} {speed.word}{where}", f"{source}/ratio"
+        text, source = f", {_times(speed.ratio)} {speed.word}{where}", f"{source}/ratio"
     elif speed.word == "no detectable difference":
         text, source = f", the same speed within {facts.margin_ratio:.0%}{where}", f"{source}/word"
     elif speed.word == "inconclusive" and speed.ratio.value is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from quantcheck.report import figures
 from quantcheck.report.ceilings import ceiling_of
 from quantcheck.report.cells import CellIndex
 from quantcheck.report.predicted_memory import KV_BYTES
@@ -44,7 +45,7 @@ def roofline_missing(index: CellIndex, artifacts: Artifacts, environment: Mappin
     if index.experiment.engine.kind == "openai":
         return "your own servers: what they run and on which machine is not known here"
     if not environment.get("ceilings"):
-        return "the machine's ceilings were not measured (a run of this version measures them)"
+        return "the machine's ceilings were not measured; a run of this version measures them"
     found = _model(index, index.baseline, artifacts, environment)
     return found if isinstance(found, str) else None
 
@@ -61,7 +62,7 @@ def roofline(
     at = _positions(index, artifacts, environment)
     ratios = {(row.load, row.variant): row.ratio for row in speed if row.metric == THROUGHPUT}
     rows: list[RooflineRow] = []
-    told: dict[tuple[str, str], list[tuple[Observed, Reading, float]]] = {}
+    told: dict[tuple[str, str], list[tuple[Observed, Reading, str]]] = {}
     for load in index.loads:
         for name in index.variants:
             here = at.get((load, name))
@@ -71,7 +72,7 @@ def roofline(
             row, reading = _row(index, load, here, at, ratios.get((load, name), Figure(reason="no ratio")))
             rows.append(row)
             if reading is not None and row.measured.value is not None:
-                told.setdefault((_workload(load), name), []).append((here.observed, reading, row.measured.value))
+                told.setdefault((_workload(load), name), []).append((here.observed, reading, _said(row.measured)))
     return rows, [ExplanationRow(workload=workload, variant=name, sentence=explain_loads(readings))
                   for (workload, name), readings in told.items()]
 
@@ -94,7 +95,7 @@ def _model(index: CellIndex, name: str, artifacts: Artifacts, environment: Mappi
     recipe = artifacts.get(name, {})
     architecture, read = recipe.get("architecture"), recipe.get("read_bytes")
     if "architecture" not in recipe or not read:
-        return "the recipe does not say what the weights are made of (made by an older version; run again)"
+        return "the recipe, made by an older version, does not say what the weights are made of; run again"
     shape = Shape.read(architecture or {})
     if shape is None:
         return "the model is not Llama-like: its bytes and arithmetic are not modelled"
@@ -166,8 +167,14 @@ def _row(
     reading = read_ratio(base.observed, observed, measured=measured.value, predicted=predicted)
     return RooflineRow(
         **fields, predicted=Figure(value=predicted), measured=measured, crossover=_crossover(index, load, here, at),
-        explanation=explain(observed, reading, measured.value),
+        explanation=explain(observed, reading, _said(measured)),
     ), reading
+
+
+def _said(measured: Figure) -> str:
+    """`1.26x`; with its interval where that holds 1x: a reason is no finding there."""
+    unsettled = measured.low is not None and measured.high is not None and measured.low <= 1 <= measured.high
+    return f"{measured.value:.2f}x" + (f" (95% CI {figures.interval(measured)})" if unsettled else "")
 
 
 def _use(index: CellIndex, name: str, load: str, key: str, least_s: float) -> Figure:

@@ -91,7 +91,8 @@ def read_ratio(baseline: Observed, variant: Observed, *, measured: float, predic
     if promise - gain > allowed:
         uses = (f"decode reaches {variant.bandwidth_use:.0%} of bandwidth where {baseline.name} reaches "
                 f"{baseline.bandwidth_use:.0%}")
-        could = f", so {fewer:.2g}x smaller weights do not give the {predicted:.2f}x that they could"
+        could = (f", so {fewer:.2g}x smaller weights do not give the {predicted:.2f}x that they could with the "
+                 f"overhead of {baseline.name}")
         return Reading("overhead", f"because {uses}: overhead, not weights, sets the time"
                        + (could if promise > TOLERANCE else f" (predicted: {predicted:.2f}x)"))
     if gain - promise > allowed:
@@ -107,8 +108,9 @@ def _agreed(baseline: Observed, variant: Observed, promise: float, fewer: float)
     faster = ceiling.compute / baseline.model.ceiling.compute
     rate = f"at {'' if abs(math.log(faster)) <= TOLERANCE else f'{faster:.2g}x '}the rate of {baseline.name}"
     if variant.prefill_share > MOST:
+        rest = f", so only the rest gains from {fewer:.2g}x smaller weights" if promise > TOLERANCE else ""
         return Reading("prefill", f"because prefill is {variant.prefill_share:.0%} of the least time, and its "
-                       f"arithmetic runs {rate}")
+                       f"arithmetic runs {rate}{rest}")
     if promise > TOLERANCE:
         if computing > moving:
             return Reading("compute", f"because arithmetic sets the time and runs {rate}")
@@ -126,21 +128,21 @@ def _agreed(baseline: Observed, variant: Observed, promise: float, fewer: float)
                    "smaller weights save little")
 
 
-def explain(variant: Observed, reading: Reading, measured: float) -> str:
-    """The sentence for one load."""
-    return f"{measured:.2f}x at batch {_batch(variant)}, {reading.clause}"
+def explain(variant: Observed, reading: Reading, measured: str) -> str:
+    """The sentence for one load; `measured`: the ratio in words, `1.27x`."""
+    return f"{measured} at batch {_batch(variant)}, {reading.clause}"
 
 
-def explain_loads(at: list[tuple[Observed, Reading, float]]) -> str:
-    """One sentence over several loads of one variant, (observed, reading, measured ratio): the smallest batch and the
-    largest."""
+def explain_loads(at: list[tuple[Observed, Reading, str]]) -> str:
+    """One sentence over several loads of one variant, (observed, reading, measured ratio in words): the smallest batch
+    and the largest."""
     ordered = sorted(at, key=lambda item: item[0].load.batch)
     name = ordered[0][0].name
     if len(ordered) == 1:
         return f"{name}: {explain(*ordered[0])}"
     (_, first, _), (largest, last, ratio) = ordered[0], ordered[-1]
     if first.cause == last.cause:
-        return f"{name}: {explain(*ordered[0])}; {ratio:.2f}x at batch {_batch(largest)} for the same reason"
+        return f"{name}: {explain(*ordered[0])}; {ratio} at batch {_batch(largest)} for the same reason"
     return f"{name}: {explain(*ordered[0])}; {explain(*ordered[-1])}"
 
 

@@ -24,7 +24,7 @@ export const LoadLines = memo(function LoadLines({ run, series, axis, unit, titl
   run: Run; series: Series[]; axis: Axis; unit: string; title: string; log: boolean;
   /** The SLO's limit, and how it is called. */
   limit?: number; limitText?: string;
-  /** A line that is no limit: 1x of a ratio. */
+  /** A line that is no limit: 1x of a ratio, whose axis begins there. */
   rule?: number;
 }) {
   const look = looks(run);
@@ -44,7 +44,9 @@ export const LoadLines = memo(function LoadLines({ run, series, axis, unit, titl
         const [left, right, top, bottom] = [52, width - 14, 22, HEIGHT - 40];
         const at = scalePoint(loads.map((l) => l.name), [left, right]).padding(0.35);
         const x = (l: Load) => at(l.name)!;
-        const y = log ? scaleLog([least / 1.3, most * 1.3], [bottom, top]) : scaleLinear([0, most * 1.05], [bottom, top]).nice(5);
+        // Variants stand a little apart, so that intervals do not hide each other.
+        const aside = (order: number) => (order - (series.length - 1) / 2) * Math.min(7, 40 / series.length);
+        const y = log ? scaleLog([least / 1.3, most * 1.3], [bottom, top]) : scaleLinear([rule === undefined ? 0 : Math.min(rule, least), most * 1.05], [bottom, top]).nice(5);
         const ticks = log ? logTicks(least / 1.3, most * 1.3, axis.scale) : y.ticks(5);
         return (
           <>
@@ -56,23 +58,26 @@ export const LoadLines = memo(function LoadLines({ run, series, axis, unit, titl
               limit <= y.domain()[1]! && limit >= y.domain()[0]! ? <Rule at={y(limit)} from={left} to={right} text={limitText ?? ""} />
                 : <text className="beyond" x={right} y={top - 8} textAnchor="end">{limitText}: {limit > y.domain()[1]! ? "above" : "below"} the axis</text>
             ) : null}
+            {/* All bands first: none covers another variant's marks. */}
+            {series.map(({ variant, points }, order) => {
+              const fill = look.get(variant)!.colour;
+              const px = (p: Point) => x(p.load) + aside(order);
+              const banded = points.filter((p) => p.value.value != null && p.p95?.value != null);
+              return banded.length > 1 ? (
+                <path key={variant} className="band" fill={fill} opacity={0.16}
+                  d={area<Point>(px, (p) => y(p.value.value!), (p) => y(p.p95!.value!))(banded) ?? ""} />
+              ) : banded.map((p) => (
+                <rect key={variant} className="band" fill={fill} opacity={0.3} x={px(p) - 3} width={6}
+                  y={y(p.p95!.value!)} height={Math.max(0, y(p.value.value!) - y(p.p95!.value!))} />
+              ));
+            })}
             {series.map(({ variant, points }, order) => {
               const mine = look.get(variant)!;
-              // Variants stand a little apart, so that intervals do not hide each other.
-              const aside = (order - (series.length - 1) / 2) * Math.min(7, 40 / series.length);
-              const px = (p: Point) => x(p.load) + aside;
+              const px = (p: Point) => x(p.load) + aside(order);
               const known = points.filter((p) => p.value.value != null);
               const missed = known.find((p) => p.over);
-              const banded = known.filter((p) => p.p95?.value != null);
               return (
                 <g key={variant}>
-                  {banded.length > 1 ? (
-                    <path className="band" fill={mine.colour} opacity={0.13}
-                      d={area<Point>(px, (p) => y(p.value.value!), (p) => y(p.p95!.value!))(banded) ?? ""} />
-                  ) : banded.map((p) => (
-                    <rect key={p.load.name} className="band" fill={mine.colour} opacity={0.2} x={px(p) - 3} width={6}
-                      y={y(p.p95!.value!)} height={Math.max(0, y(p.value.value!) - y(p.p95!.value!))} />
-                  ))}
                   <path d={line<Point>(px, (p) => y(p.value.value!))(known) ?? ""} stroke={mine.colour} fill="none" strokeWidth={1.8} strokeDasharray={mine.dash} />
                   <Whiskers colour={mine.colour} d={known.map((p) => whisker(p.value, px(p), { scale: y, range: [bottom, top - 8], upright: true })).join("")} />
                   {known.map((p) => {

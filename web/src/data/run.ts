@@ -42,6 +42,9 @@ export const loadText = (load: Load): string =>
   load.kind === "c" ? `${load.at} ${load.at === 1 ? "stream" : "streams"}`
     : load.kind === "r" ? `${load.at} requests/s` : "trace";
 
+/** The same where there is room for a figure alone: `8`, `2.5/s`. */
+export const shortLoad = (load: Load): string => load.kind === "c" ? `${load.at}` : load.kind === "r" ? `${load.at}/s` : "";
+
 /** Workloads in the order of the run, each with its closed or open loads from low to high. */
 export function ladders(names: string[]): { title: string; unit: string; loads: Load[] }[] {
   const groups = new Map<string, Load[]>();

@@ -23,7 +23,7 @@ export function usdOf(throughput: Figure, hour: number): Figure {
 }
 
 export const limitsText = (limits: Limits): string =>
-  Object.entries(limits).map(([key, most]) => `${metric(key).label} of ${+(most * metric(key).scale).toPrecision(6)} ${metric(key).unit}`).join(", ");
+  Object.entries(limits).map(([key, most]) => `${metric(key).label} of ${+(most * metric(key).scale).toPrecision(6)} ${metric(key).unit}`).join(" and ");
 
 type Rung = { load: Load; values: Record<string, number>; throughput: Figure; cells: string[] };
 

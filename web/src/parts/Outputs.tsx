@@ -63,7 +63,7 @@ export function Outputs({ row, baseline }: { row: Row; baseline: string }) {
   const from = unitsOf(row.baseline_text, row.character);
   return (
     <article className="outputs">
-      <p><b>{row.id}</b> <small>{asShare(row.common)} of the tokens in common; parts at token {asCount(row.first_divergence + 1)}</small></p>
+      <p><b>{row.id}</b> <small>{asShare(row.common)} of the tokens in common; they first differ at token {asCount(row.first_divergence + 1)}</small></p>
       <pre className="output prompt" tabIndex={0}>{row.prompt}</pre>
       <div className="pair">
         <div><small>{baseline}, {asCount(row.baseline_tokens)} tokens</small><Text of={row.baseline_text} against={row.variant_text} from={from} /></div>

@@ -1,10 +1,14 @@
-import { type ReactNode, useState } from "react";
+import { Fragment, type ReactNode, useState } from "react";
 import { asCount } from "@/data/format";
 
 export type Column<Row> = { title: string; hint?: string; number?: boolean; cell: (row: Row) => ReactNode };
 
 /** Rows that are shown at first, and with each wish for more: a table of thousands would hold up the page. */
 const [SHOWN, MORE] = [25, 50];
+
+/** `reference/documentation`: it may break after the stroke, and not within a word. */
+const breakable = (cell: ReactNode) => typeof cell !== "string" ? cell
+  : cell.split(/(?<=\/)/).map((part, i) => <Fragment key={i}>{i ? <wbr /> : null}{part}</Fragment>);
 
 /** A table with a caption; it scrolls sideways by itself where the page is narrow. The first column heads its row. */
 export function Table<Row>({ caption, columns, rows, className, first = SHOWN }: {
@@ -24,7 +28,7 @@ export function Table<Row>({ caption, columns, rows, className, first = SHOWN }:
           <tbody>
             {rows.slice(0, shown).map((row, i) => (
               <tr key={i}>{columns.map((c, j) => j === 0
-                ? <th key={c.title} scope="row"><span>{c.cell(row)}</span></th>
+                ? <th key={c.title} scope="row"><span>{breakable(c.cell(row))}</span></th>
                 : <td key={c.title} className={c.number ? "number" : undefined}>{c.cell(row)}</td>)}</tr>
             ))}
           </tbody>

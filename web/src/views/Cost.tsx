@@ -13,7 +13,9 @@ import { Fig } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
-const usdDigits = (value: number, of?: Figure) => decimals(value, of, value < 0.1 ? 4 : value < 10 ? 3 : 2);
+/** Decimals that the interval supports, and never less than two digits of the price. */
+const usdDigits = (value: number, of?: Figure) =>
+  Math.max(decimals(value, of, value < 0.1 ? 4 : value < 10 ? 3 : 2), value > 0 ? 1 - Math.floor(Math.log10(of?.value || value)) : 0);
 const asUsd: Format = (value, unit = true, of) => (unit ? "$" : "") + grouped(value, usdDigits(value, of));
 const PERCENTILES = ["p50", "p90", "p95", "p99"];
 const LIMITS = ["ttft", "tpot", "e2e"] as const;
@@ -93,7 +95,7 @@ export function Cost({ run }: { run: Run }) {
           <Amount key={name} label={`${metric(name).label} at most`} unit="ms" step="any" value={limitMs[i]!}
             change={(text) => set(name, text || (slo[OWN[name]] ? "0" : null))} />
         ))}
-        <Choice label="Percentile that must meet it" choices={[...new Set([...PERCENTILES, standard])].map((p) => [p, p])} now={percentile}
+        <Choice label="Percentile held against the limits" choices={[...new Set([...PERCENTILES, standard])].map((p) => [p, p])} now={percentile}
           choose={(p) => set("at", p === standard ? null : p)} />
         <Legend run={run} hidden={hidden} toggle={toggle} />
       </div>
@@ -113,7 +115,7 @@ export function Cost({ run }: { run: Run }) {
         {policy === null ? "The policy of this run names no price. " : `The policy assumes $${grouped(policy, 2)} an hour. `}
         What you set here changes only what this view computes from the measured figures; the verdicts keep the policy&apos;s.
         {asked.length
-          ? ` Solid: the highest measured load at which ${limitsInWords} holds at ${drawn.percentile}, with its 95% interval. Hatched: interpolated between two measured loads${changed || !run.capacity.length ? "; it has no interval" : ""}.`
+          ? ` Solid: the highest measured load at which ${limitsInWords} hold${asked.length === 1 ? "s" : ""} at ${drawn.percentile}, with its 95% interval. Hatched: interpolated between two measured loads${changed || !run.capacity.length ? "; it has no interval" : ""}.`
           : " No SLO is set: solid bars are at the load with the highest throughput, so the least that a token can cost."}
         {isCut(shown.flatMap((h) => [h.measured.usd, h.between?.usd ?? {}])) ? ` ${CUT}` : ""}
         {changed && asked.length ? " Each percentile is held against its own limit; the verdict's SLO asks for one request to meet all of them." : ""}
@@ -166,7 +168,7 @@ const Bars = memo(function Bars({ run, rows, mix }: { run: Run; rows: Held[]; mi
   const names = [...look.keys()];
   // Prices one below the other have the same decimals: those that all their intervals support, and two digits of the least.
   const least = Math.min(...drawn.map((f) => f.value!).filter((value) => value > 0));
-  const digits = Math.max(0, Math.min(...drawn.map((f) => usdDigits(f.value!, f))), 1 - Math.floor(Math.log10(least)));
+  const digits = Math.max(Math.min(...drawn.map((f) => usdDigits(f.value!, f))), 1 - Math.floor(Math.log10(least)));
   return (
     <Chart title="Cost of a million output tokens" height={height}>
       {(width) => {

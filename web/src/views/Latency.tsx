@@ -20,7 +20,7 @@ const LIMITS: Record<string, keyof Slo> = { ttft: "ttft_ms", tpot: "itl_ms", e2e
 
 const axisOf = (key: string): Axis =>
   ({ format: asMetric(key), tick: asTick(key), unit: metric(key).unit, scale: metric(key).scale });
-const RATIO: Axis = { format: asRatio, tick: (v) => `${+v.toPrecision(3)}x`, unit: "against the lowest load", scale: 1 };
+const RATIO: Axis = { format: asRatio, tick: (v) => `${+v.toPrecision(3)}x`, unit: "ITL ratio", scale: 1 };
 
 type Panel = { key: string; title: string; unit: string; span: string; series: Series[]; axis: Axis; limit?: number; limitText?: string };
 
@@ -43,7 +43,7 @@ function panelsOf(run: Run, key: string, names: string[]): Panel[] {
   const share = slo.share ?? 0.95;
   return ladders(run.loads.map((l) => l.load)).map((group) => ({
     key: group.title + group.unit, title: group.title, unit: group.unit, axis: axisOf(key), limit,
-    span: loadText(group.loads[0]!) + (group.loads.length > 1 ? ` to ${loadText(group.loads.at(-1)!)}` : ""),
+    span: (group.loads.length > 1 ? `${group.loads[0]!.at} to ` : "") + loadText(group.loads.at(-1)!),
     limitText: limit === undefined ? undefined : `SLO ${+(limit * metric(key).scale).toPrecision(6)} ${metric(key).unit} for ${+(share * 100).toFixed(2)}%`,
     series: names.map((variant) => ({ variant, points: group.loads.map((l) => pointOf(run, key, variant, l.name, limit, share)) })),
   }));

@@ -49,7 +49,7 @@ export function Memory({ run }: { run: Run }) {
   return (
     <>
       <div className="parts">
-        {parts.map(({ key, fill }) => (
+        {parts.filter(({ key }) => rows.some((row) => row.figures[key]?.value !== 0)).map(({ key, fill }) => (
           <span key={key}>
             <svg width={14} height={14} aria-hidden="true"><rect x={0.5} y={0.5} width={13} height={13} stroke="var(--soft)" fill={fill} /></svg>
             {short(key)}
@@ -63,9 +63,9 @@ export function Memory({ run }: { run: Run }) {
       <Bars rows={rows} parts={parts} devices={drawn} />
       <p className="note">
         {gpu
-          ? "Measured at the moment of one window at which most was in use. The engine reserves as much KV cache as its setting allows; what the measured loads need of it is in the table, and the footprint counts only that."
+          ? "Measured in one window, at the moment when most was in use. The engine reserves as much KV cache as its setting allows; what the measured loads need of it is in the table, and the footprint counts only that."
           : `The bytes of the weights file, and what the engine reserved for keys and values. Overhead and what is free are not split up here: ${run.environment.gpus instanceof Array && run.environment.gpus.length ? whyMissing(run, "GPU memory") : "the process's resident memory, all of it together, is in the table"}.`}
-        {drawn.length ? ` Dashed rules are the memory of common GPUs, whose GB are 1.07 of the axis: ${drawn.join(", ")} GB.` : ` All of it is less than the ${DEVICES[0]} GB of a small GPU; the rules at ${DEVICES.join(", ")} GB lie beyond the axis.`}
+        {drawn.length ? ` Dashed rules: the memory of common GPUs, ${drawn.join(", ")} GB by their names; such a GB is 1.07 GB of the axis.` : ` All of it is less than the ${DEVICES[0]} GB of a small GPU.`}
       </p>
       <Picked tell={tell} />
       <Table caption="Memory, as measured" rows={rows} columns={[
@@ -97,7 +97,6 @@ export function Memory({ run }: { run: Run }) {
 }
 
 const asPercent = (share: number) => Math.abs(share) < 5e-5 ? "none" : `${share < 0 ? "\u2212" : "+"}${grouped(Math.abs(share) * 100, Math.abs(share) < 0.1 ? 2 : 0)}%`;
-const tokens = (figure: Figure | undefined) => figure?.value == null ? "n/a" : `${grouped(figure.value, 0)} tokens`;
 
 function fits(row: Row): string {
   const footprint = row.figures.gpu_footprint_bytes?.value;
@@ -111,12 +110,14 @@ function compared(row: Row, gpu: boolean) {
   const none: Figure = { reason: "not predicted" };
   const line = (part: string, key: string, predicted: Figure | undefined, from: string) =>
     ({ variant, part, measured: figures[key] ?? {}, predicted: predicted ?? none, from });
-  const each = p?.kv_bytes_per_token.value == null ? "" : `${asBytes(p.kv_bytes_per_token.value)} a token`;
+  const bytes = p?.kv_bytes_per_token.value;
+  const tokens = (figure: Figure | undefined, say: (count: string) => string) =>
+    figure?.value == null || bytes == null ? "n/a" : `${say(`${grouped(figure.value, 0)} tokens`)}, ${asBytes(bytes)} a token`;
   // A host's weights are the file's bytes themselves: there is nothing to hold against them.
   return [
     ...(gpu ? [line("weights", "gpu_weights_bytes", p?.weights_bytes, "bytes of the weight files, and what the kernel widens of them")] : []),
-    line("KV cache", gpu ? "gpu_kv_cache_bytes" : "kv_cache_bytes", p?.kv_cache_bytes, `room for ${tokens(p?.kv_room_tokens)}, ${each}`),
-    ...(gpu ? [line("KV cache needed", "gpu_kv_needed_bytes", p?.kv_needed_bytes, `${tokens(p?.kv_held_tokens)} at most, ${each}`)] : []),
+    line("KV cache", gpu ? "gpu_kv_cache_bytes" : "kv_cache_bytes", p?.kv_cache_bytes, tokens(p?.kv_room_tokens, (count) => `room for ${count}`)),
+    ...(gpu ? [line("KV cache needed", "gpu_kv_needed_bytes", p?.kv_needed_bytes, tokens(p?.kv_held_tokens, (count) => `${count} at most`))] : []),
   ];
 }
 

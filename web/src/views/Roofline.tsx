@@ -1,19 +1,20 @@
 import { scaleLog } from "d3-scale";
+import { Names } from "@/charts/Names";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
 import { Legend, Mark, looks } from "@/charts/marks";
 import { type Format, asRatio, figureText, grouped, trimmed } from "@/data/format";
-import { type Figure, type Run, found, requestsText, whyMissing } from "@/data/run";
+import { type Figure, type Load, type Run, found, parseLoad, requestsText, shortLoad, whyMissing } from "@/data/run";
 import { useHidden } from "@/data/address";
 import { Fig, Missing } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
 import { Absent, Behind, Table } from "@/parts/Table";
 
 type Row = Run["roofline"][number];
-type Phase = { title: string; note: string; mbu: (row: Row) => Figure; mfu: (row: Row) => Figure };
+type Phase = { title: string; note: string; name: (load: Load) => string; mbu: (row: Row) => Figure; mfu: (row: Row) => Figure };
 
 const PHASES: Phase[] = [
-  { title: "Decode", note: "One token for each request in flight, step by step: the weights are read once a step, whatever the batch.", mbu: (row) => row.mbu, mfu: (row) => row.mfu },
-  { title: "Prefill", note: "All tokens of a prompt at once: much arithmetic for each byte. Only where one stream waits, as TTFT else holds waiting.", mbu: (row) => row.prefill_mbu, mfu: (row) => row.prefill_mfu },
+  { title: "Decode", note: "One token for each request in flight, step by step: the weights are read once a step, whatever the batch. Beside a point: its streams.", name: shortLoad, mbu: (row) => row.mbu, mfu: (row) => row.mfu },
+  { title: "Prefill", note: "All tokens of a prompt at once: much arithmetic for each byte. Only where one stream waits, as TTFT else holds waiting. Beside a point: its workload.", name: (load) => load.workload, mbu: (row) => row.prefill_mbu, mfu: (row) => row.prefill_mfu },
 ];
 const share: Format = (value) => {
   const percent = value * 100;
@@ -33,7 +34,7 @@ export function Roofline({ run }: { run: Run }) {
       <p className="note">
         Each point is one load. Up: the share of the arithmetic rate that was measured on this device. Right: operations for each byte,
         where 1 is the device's own balance of arithmetic rate and bandwidth. Left of 1 the sloping roof, bandwidth, is the limit; right
-        of it the flat one, arithmetic. How far a point lies below its roof is what neither explains.
+        of it the flat one, arithmetic. How far a point lies below its roof is what neither explains: the overhead of the sentences below.
       </p>
       <div className="multiples">
         {PHASES.map((phase) => (
@@ -103,11 +104,12 @@ function Roof({ run, rows, phase }: { run: Run; rows: Row[]; phase: Phase }) {
             <YAxis scale={y} ticks={decades(y.ticks())} format={(v) => trimmed(share(v))} x={left} right={right} label="share of the arithmetic rate" />
             <polyline className="roof" points={`${x(start)},${y(start)} ${x(1)},${y(1)} ${x(to)},${y(1)}`} />
             <text className="roof-name" x={x(to)} y={y(1) - 6} textAnchor="end">arithmetic</text>
-            <text className="roof-name" textAnchor="start" transform={`translate(${x(start)},${y(start)}) rotate(${-angle})`} dx={8} dy={-6}>bandwidth</text>
+            <text className="roof-name" textAnchor="end" transform={`translate(${x(1)},${y(1)}) rotate(${-angle})`} dx={-8} dy={-6}>bandwidth</text>
             {points.map((p) => (
               <Mark key={`${p.row.load} ${p.row.variant}`} look={look.get(p.row.variant)!} name={p.row.variant} x={x(p.x)} y={y(p.y)}
-title={textOf(run, phase, p.row)} point={keyOf(phase, p.row)} />
+                title={textOf(run, phase, p.row)} point={keyOf(phase, p.row)} />
             ))}
+            <Names spots={points.map((p) => ({ key: keyOf(phase, p.row), text: phase.name(parseLoad(p.row.load)), x: x(p.x), y: y(p.y) }))} />
           </>
         );
       }}

@@ -65,9 +65,9 @@ function Drift({ blocks, margin }: { blocks: Block[]; margin: number | undefined
               return (
                 <g key={b.block} className="drift" data-point={`block ${b.block}`} onClick={() => setState("point", `block ${b.block}`)}>
                   <title>{blockText(b)}</title>
-                  <line x1={px} x2={px} y1={y(0)} y2={py} stroke="var(--hue-1)" strokeWidth={2} />
+                  <line x1={px} x2={px} y1={y(0)} y2={py} stroke="var(--ink)" strokeWidth={2} />
                   {out ? <path d="M-5,-5L5,5M-5,5L5,-5" transform={`translate(${px},${py})`} stroke="var(--bad)" strokeWidth={2.2} />
-                    : <circle cx={px} cy={py} r={4.5} fill="var(--hue-1)" />}
+                    : <circle cx={px} cy={py} r={4.5} fill="var(--ink)" />}
                 </g>
               );
             })}

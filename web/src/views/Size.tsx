@@ -72,7 +72,7 @@ export function Size({ run }: { run: Run }) {
         {ranked
           ? "Filled: on the frontier. Hollow: dominated; another variant is shown to be better on one axis, and not shown to be worse on the other. A difference that the intervals do not support pushes nothing out."
           : `No frontier is judged on these axes, only on those of ${found[0]!.title.toLowerCase()}.`}
-        {` Bars are 95% intervals.${log ? ` The axis is even up to ${trimmed(axis.format(axis.zero + axis.step))} and logarithmic beyond.` : ""}${axis.points.some(isBare) ? ` ${HALF}` : ""}`}
+        {` Bars are 95% intervals.${log ? ` The axis is linear up to ${trimmed(axis.format(axis.zero + axis.step))} and logarithmic beyond.` : ""}${axis.points.some(isBare) ? ` ${HALF}` : ""}`}
       </p>
       <Picked tell={among(axis.points, (p) => p.variant, (p) => ({ text: textOf(p, axis), cells: p.cells }))} />
       <Table caption={`${axis.title} against size`} rows={axis.points} columns={[

@@ -1,5 +1,6 @@
 import { scaleLinear, scaleLog } from "d3-scale";
 import { Fragment, memo, useMemo } from "react";
+import { type Box, Names } from "@/charts/Names";
 import { Chart, XAxis, YAxis } from "@/charts/frame";
 import { CUT, Whiskers, axisBegin, axisEnd, isCut, whisker } from "@/charts/Whisker";
 import { Cross, HALF, Legend, Mark, looks } from "@/charts/marks";
@@ -7,7 +8,7 @@ import { useAddress, useHidden } from "@/data/address";
 import { useFollowed } from "@/data/followed";
 import { type Format, asMetric, figureText, grouped, hasInterval } from "@/data/format";
 import { dominated, staircase } from "@/data/frontier";
-import { type Figure, type Run, broken, found, gpusOf, ladders, loadText, parseLoad, percentileAt, requestsText, whyMissing } from "@/data/run";
+import { type Figure, type Run, broken, found, gpusOf, ladders, loadText, parseLoad, percentileAt, requestsText, shortLoad, whyMissing } from "@/data/run";
 import { Choice } from "@/parts/Choice";
 import { Fig, Missing } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
@@ -86,8 +87,8 @@ export function Throughput({ run }: { run: Run }) {
         <Legend run={run} hidden={hidden} toggle={toggle} />
       </div>
       <p className="note">
-        Each line goes through the loads of one variant; small figures are its loads. Up is more work done by {perGpu ? "one GPU" : "the machine"};
-        right is a faster answer for each user, 1 / TPOT at {percentile}. {perGpu ? "" : "This run was on no GPU that told of itself: throughput is the whole machine's. "}
+        Each line goes through the loads of one variant; small figures are the streams that were open at once{points.some((p) => parseLoad(p.load).kind === "r") ? ", or the requests/s" : ""}. Up is more work done by {perGpu ? "one GPU" : "the machine"};
+        right is a faster answer for each user, 1 / TPOT at {percentile}. {perGpu ? "" : "No GPU told of itself in this run, so throughput is the whole machine's. "}
         The pale band is the frontier, through the points that no other equals or beats on both axes. Hollow: another does, and on one
         axis {percentile === "p50" ? "their intervals are apart" : `beyond an interval (at ${percentile} the speed per user has none, so its values decide)`}.
         A cross has failed requests or is saturated, and is held against nothing.{bare ? ` ${HALF} It is neither judged nor held against others.` : ""}{cut ? ` ${CUT}` : ""}
@@ -115,29 +116,6 @@ export function Throughput({ run }: { run: Run }) {
 }
 
 const HEIGHT = 320;
-/** More points than this have no room for the names of their loads. */
-const NAMED = 30;
-
-type Name = { text: string; x: number; y: number; end: boolean };
-
-/** Each point's load beside it, on the side where it hides no mark and no other name. */
-function named(points: Point[], place: (p: Point) => [number, number]): Map<Point, Name> {
-  const taken = points.map((p) => place(p)).map(([x, y]): [number, number, number, number] => [x - 6, x + 6, y - 6, y + 6]);
-  return new Map(points.flatMap((p): [Point, Name][] => {
-    const { at, kind } = parseLoad(p.load);
-    if (at === null) return [];
-    const [x, y] = place(p);
-    const text = kind === "r" ? `${at}/s` : `${at}`;
-    const tried = [-7, 15].flatMap((dy) => [false, true].map((end) => ({ text, end, x: x + (end ? -7 : 7), y: y + dy })));
-    const box = (n: Name): [number, number, number, number] => [n.end ? n.x - 7 * text.length : n.x, n.end ? n.x : n.x + 7 * text.length, n.y - 9, n.y + 1];
-    const found = tried.find((n) => taken.every(([a, b, c, d]) => {
-      const [e, f, g, h] = box(n);
-      return f < a || e > b || h < c || g > d;
-    })) ?? tried[0]!;
-    taken.push(box(found));
-    return [[p, found]];
-  }));
-}
 
 const Plane = memo(function Plane({ run, points, log, title, percentile, perGpu }: {
   run: Run; points: Point[]; log: boolean; title: string; percentile: string; perGpu: boolean;
@@ -154,7 +132,6 @@ const Plane = memo(function Plane({ run, points, log, title, percentile, perGpu 
         const x = log ? scaleLog([axisBegin(xs) / 1.3, axisEnd(xs) * 1.3], [left, right]) : scaleLinear([0, axisEnd(xs) * 1.08], [left, right]);
         const y = log ? scaleLog([axisBegin(ys) / 1.3, axisEnd(ys) * 1.3], [bottom, top]) : scaleLinear([0, axisEnd(ys) * 1.08], [bottom, top]);
         const tick = (v: number) => grouped(v, 1, 0);
-        const loadNames = shown.length <= NAMED ? named(shown, (p) => [x(p.x.value!), y(p.y.value!)]) : new Map<Point, never>();
         const few = (ticks: number[]) => log ? ticks.filter((t) => /^[125]0*$/.test(String(t))) : ticks;
         return (
           <>
@@ -174,18 +151,22 @@ const Plane = memo(function Plane({ run, points, log, title, percentile, perGpu 
                     + whisker(p.x, y(p.y.value!), { scale: x, range: [left, right] })).join("")} />
                   {mine.map((p) => {
                     const [px, py] = [x(p.x.value!), y(p.y.value!)];
-                    const told = loadNames.get(p);
                     return (
                       <Fragment key={p.load}>
                         {broken(p.row) ? <Cross look={own} x={px} y={py} title={what(p, percentile)} point={p.key} />
                           : <Mark look={own} name={name} x={px} y={py} title={what(p, percentile)} hollow={p.dominated === true} half={!hasInterval(p.y)} point={p.key} />}
-                        {told ? <text className="load" x={told.x} y={told.y} textAnchor={told.end ? "end" : "start"}>{told.text}</text> : null}
                       </Fragment>
                     );
                   })}
                 </g>
               );
             })}
+            <Names spots={shown.map((p) => ({ key: p.key, text: shortLoad(parseLoad(p.load)), x: x(p.x.value!), y: y(p.y.value!) }))}
+              busy={shown.flatMap((p): Box[] => {
+                const [px, py] = [x(p.x.value!), y(p.y.value!)];
+                return [...(hasInterval(p.x) ? [[x(p.x.low), x(p.x.high), py - 1, py + 1] as Box] : []),
+                  ...(hasInterval(p.y) ? [[px - 1, px + 1, y(p.y.high), y(p.y.low)] as Box] : [])];
+              })} />
           </>
         );
       }}
