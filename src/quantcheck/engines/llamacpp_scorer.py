@@ -16,7 +16,7 @@ import numpy as np
 from quantcheck.engines.greedy import Prompt, continue_prompts
 from quantcheck.engines.packing import Branches, fill, pack_branches, pack_sequences, pack_stem, stems
 from quantcheck.engines.sampling import Greedy, Temperature
-from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood, Seeded
+from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood, Seeded, log_sum
 from quantcheck.errors import SpecError
 from quantcheck.ggml.library import versions
 from quantcheck.ggml.model import ALL_SEQUENCES, Context, Model
@@ -296,9 +296,7 @@ def _by_context(pairs: Sequence[tuple[IntArray, IntArray]]) -> Iterable[Branches
 
 def _read_branches(groups: Sequence[Branches], rows: FloatArray) -> list[tuple[int, LogLikelihood]]:
     """Turns the rows of `pack_branches(groups)` into (place, log-likelihood)."""
-    exact = rows.astype(np.float64)
-    top = exact.max(axis=1)
-    log_sum = top + np.log(np.exp(exact - top[:, None]).sum(axis=1))
+    total = log_sum(rows)
     results = []
     row = 0
     for group in groups:
@@ -308,7 +306,7 @@ def _read_branches(groups: Sequence[Branches], rows: FloatArray) -> list[tuple[i
             more = len(continuation) - 1
             at = np.concatenate([[shared], np.arange(row, row + more)])
             row += more
-            picked = exact[at, continuation]
+            picked = rows[at, continuation]
             greedy = bool((rows[at].argmax(axis=1) == continuation).all())
-            results.append((place, LogLikelihood(float((picked - log_sum[at]).sum()), greedy)))
+            results.append((place, LogLikelihood(float((picked - total[at]).sum()), greedy)))
     return results

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
-from quantcheck.engines.scorer import FloatArray, IntArray, Scorer, TopLogprobs, TopScorer
+from quantcheck.engines.scorer import FloatArray, IntArray, Scorer, TopLogprobs, TopScorer, log_sum
 from quantcheck.quality.divergence import (
     BaselineLogits,
     BaselineTop,
@@ -83,9 +82,8 @@ def score_windows(
     for window, rows in zip(windows, scorer.logits([window.tokens for window in windows], skip), strict=True):
         logits = rows[:-1]
         targets = window.tokens[-window.scored :]
-        exact = logits.astype(np.float64)
-        total = logsumexp(exact, axis=-1)
-        nll.append(total - exact[np.arange(window.scored), targets])
+        total = log_sum(logits)
+        nll.append(total - logits[np.arange(window.scored), targets])
         confidence.append(np.exp(logits.max(axis=-1) - total))
         document.append(np.full(window.scored, window.document, dtype=np.int32))
         if save is not None:

@@ -4,8 +4,8 @@
 
 CACHE is `$QUANTCHECK_CACHE`, or `quantcheck` in the XDG cache folder. The folder's name holds the recipe's hash:
 the same source, scheme, calibration tokens and tool versions give the same folder, which is then reused. A folder is
-made under another name, synced, and renamed when it is whole. Where shared storage is named (`shared.py`), an artifact is
-looked for there before it is made, and put there after it.
+made under another name, synced, and renamed when it is whole. Where shared storage is named (`shared.py`), an artifact
+is looked for there before it is made, and put there after it.
 """
 
 import fcntl
