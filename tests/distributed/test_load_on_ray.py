@@ -205,7 +205,7 @@ def test_more_hosts_than_nodes_is_one_line(pair: Pair, engine: FakeServer, tmp_p
 
 
 def test_a_lost_node_is_told_and_the_others_are_kept(pair: Pair, engine: FakeServer) -> None:
-    ended = []
+    ended: list[Any] = []
 
     with hosts_on("ray", 2, {}) as hosts:
         def watch(pulse: Any) -> None:
