@@ -200,7 +200,7 @@ def clicks() -> Iterator[tuple[str, str, str, str]]:
         yield f"{view}: open the figures", view, ".behind > summary", ".behind td"
     percentile = group.format("Percentile of the time per token", 3)
     yield "throughput: p95", "throughput", percentile, f'{percentile}[aria-pressed="true"]'
-    percentile = group.format("Percentile that must meet it", 3)
+    percentile = group.format("Percentile held against the limits", 3)
     yield "cost: p95", "cost?price=2&tpot=15", percentile, f'{percentile}[aria-pressed="true"]'
 
 

@@ -5,7 +5,7 @@ import { Halves } from "./marks";
 export const Lazy = createContext(false);
 const NEAR = "120px";
 
-// One chart a frame, so that the page answers between them.
+// One chart a frame, so that the page answers between them; the first after the view itself has been painted.
 const waiting: (() => void)[] = [];
 
 function draw() {
@@ -14,7 +14,7 @@ function draw() {
 }
 
 function enqueue(show: () => void) {
-  if (waiting.push(show) === 1) requestAnimationFrame(draw);
+  if (waiting.push(show) === 1) requestAnimationFrame(() => requestAnimationFrame(draw));
 }
 
 /** What a chart shows. While it is far away it stays as it was drawn last: nobody sees it, and to draw it takes time. */
