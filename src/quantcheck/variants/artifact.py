@@ -154,10 +154,7 @@ class Cache:
                 if shared.bring(folder.name, making):
                     brought = _intact(label, making, key, model)
                     if brought is not None:
-                        with disk_errors(folder / MODEL):
-                            _sweep(folder)
-                            making.rename(folder)
-                            _sync_folder(self.folder)
+                        self._put(making, folder)
                         return replace(brought, path=folder / model)
                     with disk_errors(making / MODEL):
                         _sweep(making)
@@ -169,13 +166,18 @@ class Cache:
                 with disk_errors(making / RECIPE):
                     _write_synced(making / RECIPE, json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
                     _sync_folder(making)
-                    _sweep(folder)  # damaged: what was intact has been returned above
-                    making.rename(folder)
-                    _sync_folder(self.folder)
+                self._put(making, folder)
             finally:
                 shutil.rmtree(making, ignore_errors=True)
             shared.share(folder.name, folder)
         return Artifact(label, folder / model, recipe)
+
+    def _put(self, making: Path, folder: Path) -> None:
+        """What was made, or brought, becomes the artifact; what is there is damaged, else it would have been taken."""
+        with disk_errors(folder / MODEL):
+            _sweep(folder)
+            making.rename(folder)
+            _sync_folder(self.folder)
 
     def amended(self, artifact: Artifact, facts: Callable[[Path], Mapping[str, Any]], key: str) -> Artifact:
         """`artifact` with `facts` of its file in its recipe, which is written again when `key` is not in it yet."""
