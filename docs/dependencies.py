@@ -38,7 +38,7 @@ def plain(name: str) -> str:
 
 
 def licence(package: Distribution | None) -> str:
-    """As the package says it: the SPDX expression, else its classifiers, else the first line of its field."""
+    """As the package says it: the SPDX expression, else its classifiers, else the first line of its field or file."""
     if package is None:
         return "not installed here"
     about = package.metadata
@@ -46,8 +46,16 @@ def licence(package: Distribution | None) -> str:
         return str(expression)
     classifiers = [line.split(" :: ")[-1] for line in about.get_all("Classifier") or []
                    if line.startswith("License ::")]
-    field = (about.get("License") or "").strip().splitlines()
+    field = (about.get("License") or "").strip().splitlines() or heading(package)
     return ", ".join(classifiers) or (field[0][:80].replace("|", "/") if field else "not told")
+
+
+def heading(package: Distribution) -> list[str]:
+    """The first line of the licence that lies beside the metadata; a text that begins with whose it is has no name."""
+    files = sorted(path for path in package.files or [] if re.match(r"(?i)licen[cs]e", path.name))
+    lines = (line.strip() for path in files for line in path.read_text(encoding="utf-8").splitlines())
+    first = next((line for line in lines if line), "")
+    return [f"its file {files[0].name}" if first.lower().startswith("copyright") else first] if first else []
 
 
 def page() -> str:

@@ -1,6 +1,7 @@
 """The dashboard in a real browser, before, during and after an experiment on the fake engine."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -65,6 +66,8 @@ class Looked:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(address)
+        # Until Next.js has taken the page over it puts back an address that was changed meanwhile.
+        self.page.locator(".live").wait_for()
 
     def show(self, state: str) -> None:
         self.page.evaluate("state => { window.location.hash = state }", state)
@@ -186,6 +189,7 @@ def test_the_policy_lets_the_page_and_nothing_else_run(
     shutil.copytree(finished / "results", tmp_path / "results")
     looked = Looked(chromium, dashboard)
     page = looked.page
+    page.wait_for_url(re.compile("run=(exp|copy)$"))  # not the foreign one, which changed last
     for view in ("verdict", "throughput", "tasks", "run", "against"):
         looked.show(f"{view}?run=exp")
         page.locator(f"#view-{view}").wait_for()

@@ -42,12 +42,12 @@ def children(monkeypatch: pytest.MonkeyPatch) -> Children:
     return found
 
 
-def go(test: Callable[[Figures], Awaitable[None]]) -> int:
+def go(test: Callable[[Figures], Awaitable[None]], measuring: Callable[[], bool] = lambda: False) -> int:
     """How often the page would have been told of a summary."""
     told = []
 
     async def body() -> None:
-        made = Figures(lambda: told.append(1))
+        made = Figures(lambda: told.append(1), measuring)
         await test(made)
         await made.close()
 
@@ -106,6 +106,17 @@ def test_when_the_run_has_ended_there_is_no_rest(children: Children, monkeypatch
 
     go(test)
     assert [one["running"] for one in children.asked] == [True, False]
+
+
+def test_each_child_is_told_whether_something_is_being_measured(children: Children) -> None:
+    going_on = iter([True, False])
+
+    async def test(made: Figures) -> None:
+        await made.summary(Run("one", Path("results/one")), state("v1", "finished"))
+        await made.summary(Run("two", Path("results/two")), state("v1", "finished"))
+
+    go(test, lambda: next(going_on))
+    assert [one["measuring"] for one in children.asked] == [True, False]
 
 
 def test_one_at_a_time(children: Children) -> None:

@@ -74,7 +74,7 @@ def test_a_document_can_be_made_when_other_modules_lie_about(
     import subprocess
 
     (tmp_path / "json.py").write_text("raise SystemExit('imported from the working folder')")
-    request = json.dumps({"summary": str(results / "broken"), "running": False})
+    request = json.dumps({"summary": str(results / "broken"), "running": False, "measuring": True})
     done = subprocess.run([sys.executable, "-P", "-m", "quantcheck.dashboard.job", request], cwd=tmp_path,
                           capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr

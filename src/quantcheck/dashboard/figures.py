@@ -1,7 +1,8 @@
 """Summaries and comparisons for the page: each made in a child process, kept, and made again when its run changed.
 
-Beside a measurement the page must not take the machine: the children run at the lowest priority, one at a time, and
-while a run goes on its summary is made again only after a rest in proportion to what the last one took.
+Beside a measurement the page must not take the machine: the children run one at a time, at the lowest priority while
+any run goes on, and a run that goes on has its summary made again only after a rest in proportion to what the last one
+took.
 """
 
 import asyncio
@@ -38,10 +39,11 @@ class Made:
 
 
 class Figures:
-    """`changed` is called whenever a summary is ready."""
+    """`changed` is called whenever a summary is ready; `measuring` says whether any run goes on."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], measuring: Callable[[], bool]) -> None:
         self._changed = changed
+        self._measuring = measuring
         self._one = asyncio.Semaphore(1)
         self._made: dict[str, Made] = {}
         self._making: dict[str, asyncio.Task[Made]] = {}
@@ -101,7 +103,7 @@ class Figures:
     async def _make(self, request: Mapping[str, Any], version: str) -> Made:
         async with self._one:
             began = time.monotonic()
-            ok, body = await _child(json.dumps(request))
+            ok, body = await _child(json.dumps({**request, "measuring": self._measuring()}))
             ended = time.monotonic()
         return Made(version, ok, body, ended - began, ended)
 

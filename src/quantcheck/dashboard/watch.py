@@ -24,7 +24,7 @@ class Watch:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.states: dict[str, State] = {}
-        self.figures = Figures(self._tell)
+        self.figures = Figures(self._tell, lambda: any(state.word == "running" for state in self.states.values()))
         self._folders = folders
         self._runs: dict[str, Run] = {}
         self._looked_at: Counter[str] = Counter()

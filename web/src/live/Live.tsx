@@ -23,7 +23,7 @@ export function Live() {
   const has = run !== null && run.state !== "unreadable" && (run.stored > 0 || !run.cells_here);
   const own = told?.run?.name === asked ? told?.run ?? null : null;
   // A new run in the list does not take the reader away: what is shown stays in the address.
-  const first = told?.runs[0]?.name;
+  const first = (told?.runs.find((r) => r.state !== "unreadable") ?? told?.runs[0])?.name;
   useEffect(() => { if (asked === null && first !== undefined) stay("run", first); }, [asked, first]);
   const answer = useSummary(has ? asked : null, own?.figures ?? "");
 
