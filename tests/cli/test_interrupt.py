@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from quantcheck import cli
+
 PROGRAM = """
 import atexit, os, sys, threading, time
 from quantcheck.cli.interrupt import install
@@ -42,3 +44,18 @@ def test_a_signal(when: str, code: int, number: int) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(when=when, number=number)], capture_output=True,
                           text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.parametrize(("verb", "told"), [
+    ("run", "quantcheck: interrupted; finished cells are kept, the same command goes on from there\n"),
+    ("locate", "quantcheck: interrupted\n"),
+])
+def test_only_a_run_is_said_to_go_on(
+    verb: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "install", lambda: None)
+    monkeypatch.setattr(cli._cli, "invoke", lambda _context: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(sys, "argv", ["quantcheck", verb, "experiment.yaml"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert (stopped.value.code, capsys.readouterr().err) == (130, told)

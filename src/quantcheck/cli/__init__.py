@@ -90,7 +90,8 @@ def main() -> None:
         click.echo(f"quantcheck: {error}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("quantcheck: interrupted; finished cells are kept, the same command goes on from there", err=True)
+        kept = "; finished cells are kept, the same command goes on from there" if sys.argv[1:2] == ["run"] else ""
+        click.echo(f"quantcheck: interrupted{kept}", err=True)
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone (quantcheck ... | head): nothing is wrong, and nobody is left to tell.

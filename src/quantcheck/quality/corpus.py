@@ -99,7 +99,7 @@ def _writer(
     free = shutil.disk_usage(path.parent).free
     if need > free:
         raise StoreError(
-            f"{path.parent}: the baseline's logits on {name} need {need / 1e9:.1f} GB, {free / 1e9:.1f} are free; free "
+            f"{path.parent}: the baseline's logits on {name} need {need / 1e9:.3g} GB, {free / 1e9:.3g} are free; free "
             "disk space, keep less of them (quality.divergence: top-k), or score fewer tokens "
             "(quality.texts.NAME.tokens, quality.tokens)"
         )
