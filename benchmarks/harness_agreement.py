@@ -13,9 +13,10 @@ have room for few-shot prompts, and time enough is spent in the arithmetic for a
 model answers means nothing; its log-likelihoods must agree all the same.
 
 Printed for each task: items, log-likelihoods, the greatest difference of one and of one divided by its tokens, the
-share of items with the same decision (likeliest choice, or text as judged), with the same scores, items a second of
-both, and how many times ours is of theirs: of the time within `loglikelihood` and `generate_until`, so that reading
-the data, writing the prompts and judging the answers, which are the same code, are in neither, nor is the model's load.
+median difference, the share of items with the same decision (likeliest choice, or text as judged), with the same
+scores, items a second of both, and how many times ours is of theirs: of the time within `loglikelihood` and
+`generate_until`, so that reading the data, writing the prompts and judging the answers, which are the same code, are in
+neither, nor is the model's load.
 """
 
 import argparse
@@ -115,7 +116,7 @@ def main() -> None:
             ours = {name: ask_ours(answerer, name, arguments) for name in arguments.tasks}
         theirs = ask_theirs(arguments)
     print(f"ours over {arguments.over}, {arguments.threads} threads, at most {arguments.items} items of a task")
-    print(f"{'task':<14}{'items':>6}{'lls':>6}{'max |d ll|':>12}{'per token':>11}{'same decision':>15}"
+    print(f"{'task':<14}{'items':>6}{'lls':>6}{'max |d ll|':>12}{'per token':>11}{'median':>9}{'same decision':>15}"
           f"{'same scores':>13}{'hf items/s':>12}{'ours items/s':>14}{'ratio':>8}")
     for name, (records, lengths, seconds) in ours.items():
         show(name, theirs[name][0], records, lengths, theirs[name][1], seconds)
@@ -198,10 +199,11 @@ def show(name: str, theirs: Sequence[Record], ours: Sequence[Record], lengths: S
         if (a.id, a.doc_hash, a.prompt_hash, a.target_hash) != (b.id, b.doc_hash, b.prompt_hash, b.target_hash):
             raise SystemExit(f"{name}, {a.id}: the two were asked different things")
     apart = np.array([abs(x - y) for a, b in pairs for x, y in zip(a.logprobs, b.logprobs, strict=True)])
-    most, by_token = (f"{apart.max():.1e}", f"{(apart / lengths).max():.1e}") if len(apart) else ("-", "-")
+    most, by_token, middle = (f"{apart.max():.1e}", f"{(apart / lengths).max():.1e}", f"{np.median(apart):.1e}") \
+        if len(apart) else ("-", "-", "-")
     same = sum(a.answer == b.answer for a, b in pairs) / len(pairs)
     scores = sum(a.scores == b.scores for a, b in pairs) / len(pairs)
-    print(f"{name:<14}{len(pairs):>6}{len(apart):>6}{most:>12}{by_token:>11}{same:>15.4f}{scores:>13.4f}"
+    print(f"{name:<14}{len(pairs):>6}{len(apart):>6}{most:>12}{by_token:>11}{middle:>9}{same:>15.4f}{scores:>13.4f}"
           f"{len(pairs) / theirs_s:>12.2f}{len(pairs) / ours_s:>14.2f}{theirs_s / ours_s:>8.1f}")
 
 
