@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +73,15 @@ def stored_told(words: str, count: int) -> list[str]:
     return [] if int(told[1] or 0) == count else [f"{count} cells were complete, the resumed run took {told[1] or 0}"]
 
 
-def logs_of_whole_steps(out: Path, planned: Sequence[str]) -> dict[str, int]:
-    """When the log of each load step that wants nothing was last written: its engine must not start again."""
+def logs_of_whole_steps(out: Path, planned: Sequence[str], there: Collection[str]) -> dict[str, int]:
+    """When the log of each load step whose cells are all `there` was last written: its engine must not start again."""
     steps: dict[str, list[bool]] = {}
     for name in planned:
         variant, block = re.fullmatch(r"(.+?)\..*\.b(\d+)-[0-9a-f]{12}", name).groups()  # type: ignore[union-attr]
         if "@c" in name:
-            steps.setdefault(f"{variant}-block{int(block) + 1}.log", []).append((out / "cells" / name).is_dir())
-    return {name: (out / "logs" / name).stat().st_mtime_ns for name, there in steps.items()
-            if all(there) and (out / "logs" / name).exists()}
+            steps.setdefault(f"{variant}-block{int(block) + 1}.log", []).append(name in there)
+    return {name: (out / "logs" / name).stat().st_mtime_ns for name, whole in steps.items()
+            if all(whole) and (out / "logs" / name).exists()}
 
 
 def ports(out: Path) -> list[int]:

@@ -228,7 +228,8 @@ def _ended(stroke: Stroke, hit: bool, code: int, words: str) -> list[str]:
 def _resume(place: _Place, reference: Reference, trial: Trial) -> None:
     """Run to the end, and hold what is there against what was there and what must be there."""
     planned = list(checks.cells_of(reference.out))
-    before, logs = checks.settled(place.out), checks.logs_of_whole_steps(place.out, planned)
+    before = checks.settled(place.out)
+    logs = checks.logs_of_whole_steps(place.out, planned, before)
     trial.runs += 1
     process = place.start()
     try:
@@ -242,7 +243,7 @@ def _resume(place: _Place, reference: Reference, trial: Trial) -> None:
         return
     trial.faults += checks.stored_told(place.words(), len(before))
     trial.faults += checks.kept(before, checks.cells_of(place.out)) + checks.stored(place.out)
-    if logs.items() - checks.logs_of_whole_steps(place.out, planned).items():
+    if logs.items() - checks.logs_of_whole_steps(place.out, planned, before).items():
         trial.faults.append("the engine of a step that wanted nothing was started again")
     trial.faults += checks.finished(place.out, reference.out, place.kind.same)
     trial.faults += checks.undocumented(place.out, place.cache, place.temporary)
