@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,22 @@ def test_a_signal(when: str, code: int, number: int) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM.format(when=when, number=number)], capture_output=True,
                           text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (code, "")
+
+
+AMID_EXEC = """
+import os
+from quantcheck import cli
+
+cli._cli.invoke = lambda context: exec("os.kill(os.getpid(), 2)\\nfor _ in range(10**6): pass", {"os": os})
+cli.main()
+"""
+
+
+def test_the_exit_code_is_told_even_when_the_signal_came_amid_an_exec(tmp_path: Path) -> None:
+    (tmp_path / "struck.py").write_text(AMID_EXEC)
+    done = subprocess.run([sys.executable, "-m", "struck", "plan"], cwd=tmp_path, capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "quantcheck: interrupted\n")
 
 
 @pytest.mark.parametrize(("verb", "told"), [

@@ -92,6 +92,9 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         kept = "; finished cells are kept, the same command goes on from there" if sys.argv[1:2] == ["run"] else ""
         click.echo(f"quantcheck: interrupted{kept}", err=True)
+        # Where the signal came amid an exec of text, as dataclasses are made, CPython keeps in mind that it was not
+        # handled there, and ends `python -m` by the signal instead of the exit code. Another exec makes it forget.
+        exec("")  # noqa: S102
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone (quantcheck ... | head): nothing is wrong, and nobody is left to tell.
