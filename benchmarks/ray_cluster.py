@@ -54,6 +54,7 @@ from quantcheck.distributed.walker import walker_on
 from quantcheck.runner.progress import Silent
 from quantcheck.spec.experiment import Experiment
 from quantcheck.store import Store
+from quantcheck.store.sealed import sealed
 
 EXPERIMENT = {
     "name": "ray-cluster", "model": "reference", "baseline": "F16",
@@ -318,7 +319,7 @@ class Bench:
         if known.exists():
             document = json.loads(known.read_text(encoding="utf-8"))
             out.mkdir()
-            (out / "experiment.json").write_text(json.dumps({part: document[part] for part in MACHINE}))
+            (out / "experiment.json").write_text(json.dumps(sealed({part: document[part] for part in MACHINE})))
         thread = threading.Thread(target=lambda: heard.__setitem__(0, beside() if beside else ""), daemon=True)
         with (self.folder / f"{name}.err").open("wb") as errors:
             process = subprocess.Popen([*before, sys.executable, __file__, "--measure", str(out), "--on", on],
