@@ -89,6 +89,8 @@ HEAD = "time,input_tokens,output_tokens\n"
     (HEAD + "0,1,99999999999\n", "line 2: '99999999999' is not a number of tokens"),
     (HEAD + "soon,1,1\n", "line 2: 'soon' is not a time in seconds"),
     (HEAD + "inf,1,1\n", "line 2: 'inf' is not a time in seconds"),
+    (HEAD + "-1e2222222222,1,1\n", "line 2: '-1e2222222222' is not a time in seconds"),
+    (HEAD + "0,1e2222222222,1\n", "line 2: '1e2222222222' is not a number of tokens"),
     (HEAD + "1700000000000,1,1\n", "line 2: '1700000000000' is not a time in seconds"),
     (HEAD + "2024-01-01 00:00:00,1,1\n5,1,1\n", "line 3: '5' is not a time like 2023-11-16"),
     (HEAD + "5,1,1\n2024-01-01 00:00:00,1,1\n", "line 3: '2024-01-01 00:00:00' is not a time in seconds"),

@@ -123,7 +123,8 @@ def _date_ns(text: str) -> int:
 
 def _seconds_ns(text: str) -> int:
     seconds = _decimal(text)
-    if seconds is None or abs(seconds) > MOST_S:  # milliseconds since 1970, for one
+    # Not `abs`, which overflows where an exponent has many digits. Too much is milliseconds since 1970, for one.
+    if seconds is None or seconds.copy_abs() > MOST_S:
         raise ValueError(f"{text!r} is not a time in seconds")
     return int((seconds * 10**9).to_integral_value())
 
