@@ -58,7 +58,7 @@ def main() -> int:
 def show(cells: Mapping[tuple[str, str], Cell], problems: list[str]) -> int:
     """Prints what one version gave; how much of it is wrong."""
     loads = {variant: cell.record["result"] for (variant, subject), cell in cells.items() if "@" in subject}
-    engine: Mapping[str, Any] = next(iter(loads.values()))["engine"] if loads else {}
+    engine: Mapping[str, Any] = loads["wide"]["engine"] if "wide" in loads else {}
     print(f"vLLM {engine.get('version', 'that did not start')}")
     print(f"  {', '.join(f'{fact} {engine.get(fact)}' for fact in FACTS[1:])}")
     print(f"  not told at the start: {', '.join(key for key, value in engine.items() if value is None) or 'nothing'}")
