@@ -23,7 +23,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   quantize, serve and compare the reference model; ends with the verdict (about 5 minutes)"
+	@echo "make demo   quantize, serve and compare the reference model; ends with the verdict (4 to 10 minutes)"
 	@echo "make test   all tests, by WORKERS=$(WORKERS) processes; QUANTCHECK_SKIP_VLLM=1 leaves out those that need an"
 	@echo "            engine's environment"
 	@echo "make lint   ruff and mypy"

@@ -167,5 +167,5 @@ def test_all_logits_are_kept_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.M
         assert [file.suffix for file in tmp_path.iterdir()] == [suffix]
         assert is_kept(path)
         next(tmp_path.iterdir()).unlink()
-    with pytest.raises(StoreError, match=r"logits on mine need 4000000.0 GB.*quality.divergence: top-k"):
+    with pytest.raises(StoreError, match=r"logits on mine need 4.0 PB.*quality.divergence: top-k"):
         corpus_module._writer(path, "mine", 10**9, 10**6, "full")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.filesize import decimal
+
 from quantcheck.engines.scorer import Scorer, TopScorer
 from quantcheck.errors import ModelError, StoreError
 from quantcheck.quality.divergence import BaselineLogits, BaselineTop, LogitsWriter
@@ -99,7 +101,7 @@ def _writer(
     free = shutil.disk_usage(path.parent).free
     if need > free:
         raise StoreError(
-            f"{path.parent}: the baseline's logits on {name} need {need / 1e9:.3g} GB, {free / 1e9:.3g} are free; free "
+            f"{path.parent}: the baseline's logits on {name} need {decimal(need)}, {decimal(free)} are free; free "
             "disk space, keep less of them (quality.divergence: top-k), or score fewer tokens "
             "(quality.texts.NAME.tokens, quality.tokens)"
         )
