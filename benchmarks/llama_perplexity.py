@@ -1,6 +1,7 @@
 """Perplexity over llama.cpp: ours against llama-perplexity, the same tokens and threads, in turns.
 
-    python benchmarks/llama_perplexity.py TEXT --binary build/bin/llama-perplexity [--chunks 40] [--rounds 5]
+    python benchmarks/llama_perplexity.py TEXT --binary build/bin/llama-perplexity [--library build/bin/libllama.so]
+                                          [--chunks 40] [--rounds 5]
 
 The reference model as F16. llama-perplexity cuts TEXT into chunks of 512 tokens, puts BOS in the first place of each
 and scores its second half; ours scores the same tokens of the same chunks by the code of a `quality` cell
@@ -8,7 +9,9 @@ and scores its second half; ours scores the same tokens of the same chunks by th
 tokens of the chunks over the seconds of scoring, model loaded and text tokenized (between llama-perplexity's lines
 `calculating perplexity` and `Final estimate`, by its own clock).
 
-The program is built from the source package of xllamacpp, so that both are the same llama.cpp:
+With `--library` ours computes by that library instead of the wheel's, so that both run the same machine code, and what
+is compared is the program around it. The program is built from the source package of xllamacpp, so that both are the
+same llama.cpp:
 
     pip download --no-deps --no-binary :all: xllamacpp==VERSION && tar xzf xllamacpp-VERSION.tar.gz
     cmake -S xllamacpp-VERSION/thirdparty/llama.cpp -B build -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
@@ -28,6 +31,7 @@ import numpy as np
 
 from quantcheck import presets
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
+from quantcheck.ggml import library
 from quantcheck.ggml.vocabulary import Vocabulary
 from quantcheck.quality.perplexity import score_windows
 from quantcheck.quality.windows import Window
@@ -60,9 +64,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path)
     parser.add_argument("--binary", type=Path, required=True)
+    parser.add_argument("--library", type=Path, help="libllama.so of the same build [the wheel's]")
     parser.add_argument("--chunks", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
+    if chosen.library is not None:
+        library.find = lambda: chosen.library
     threads = len(os.sched_getaffinity(0))
     experiment = presets.load("reference")
     model = prepare(experiment.model, {"F16": experiment.variants["F16"]})["F16"].path
