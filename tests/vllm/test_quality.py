@@ -78,8 +78,8 @@ def test_the_figures_are_those_of_llama_cpp(cells: dict[tuple[str, str], Cell], 
         assert cell.record["result"]["prompts_sha256"] == result["prompts_sha256"]
         if subject == CORPUS:
             # Rounding to bfloat16 moves a token's log-probability by some hundredths, to float16 by thousandths; by
-            # how many depends on the processor, whose instructions decide what is rounded (0.017 and 0.024 were seen).
-            most = 0.05 if variant == "bf16" else 0.005
+            # how many depends on the processor: it was below 0.02 on most, and 0.024 on one.
+            most = 0.05 if variant == "bf16" else 0.003
             assert np.abs(cell.table("tokens")["nll"] - table["nll"]).mean() < most
         else:
             assert (np.asarray(cell.table("items")["right"]) == table["right"]).mean() > 0.9
