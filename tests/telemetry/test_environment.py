@@ -45,6 +45,16 @@ def test_hardware_id_depends_on_cpu_threads_and_ram(monkeypatch: pytest.MonkeyPa
     assert len({of("A", 8, 32.0), of("B", 8, 32.0), of("A", 4, 32.0), of("A", 8, 64.0)}) == 4
 
 
+def test_hardware_id_with_gpus_depends_on_them_and_not_on_ram(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(names: list[str], gib: int) -> str:
+        monkeypatch.setattr(module, "gpus", lambda: [{"name": name} for name in names])
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=gib << 30))
+        return hardware_id()
+
+    assert of(["A100"], 31) == of(["A100"], 255)  # memory that is plugged in while the machine runs
+    assert len({of(["A100"], 31), of(["H200"], 31), of(["A100", "A100"], 31), of([], 31)}) == 4
+
+
 def test_flags_and_model_come_from_cpuinfo(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu avx2 fma hypervisor\n\nmodel name\t: other\n"
     monkeypatch.setattr(module, "_read", lambda path: text if path == Path("/proc/cpuinfo") else None)

@@ -47,9 +47,14 @@ def environment() -> dict[str, Any]:
 
 
 def hardware_id() -> str:
-    """16 hex digits of a hash over CPU model, threads and RAM (to whole GiB): figures of unlike ones are not mixed."""
+    """16 hex digits of a hash over CPU model, threads, and the GPUs' names or, without a GPU, RAM (to whole GiB): figures
+    of unlike ones are not mixed.
+
+    On a GPU machine the RAM does not count: microVMs with GPUs start with little of it and are given more as they use it.
+    """
+    names = [gpu["name"] for gpu in gpus()]
     ram = round(psutil.virtual_memory().total / GIB)
-    text = "\0".join(map(str, (cpu_model(), psutil.cpu_count(), ram)))
+    text = "\0".join(map(str, (cpu_model(), psutil.cpu_count(), *(names or [ram]))))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
