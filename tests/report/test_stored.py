@@ -1,5 +1,6 @@
 """A stored run under another policy, and one that did not come to its end."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,17 @@ def test_cells_that_a_run_noted_as_its_own_are_taken_alone(tmp_path: Path) -> No
     run = read_run(half(tmp_path / "other", planned=[*names[:3], "not-measured-yet"]), unfinished=True)
     assert [cell.folder.name for cell in run.cells] == names[:3]
     assert run.problems == []
+
+
+def test_planned_cells_that_came_since_the_run_ended_count(tmp_path: Path) -> None:
+    names = [cell.folder.name for cell in half(tmp_path).cells()]
+    store = half(tmp_path / "other", planned=names)
+    store.lock()
+    document = store.read_document("experiment.json") or {}
+    store.write_document("experiment.json", json.dumps(document | {"cells": names[:3]}))
+    store.unlock()
+    run = read_run(store)  # as `runs pull` leaves it, which brings cells and not the documents
+    assert (run.finished, sorted(cell.folder.name for cell in run.cells)) == (True, sorted(names))
 
 
 def test_cells_found_by_name_are_said_to_be_and_what_is_not_clear_is_left_out(tmp_path: Path) -> None:

@@ -13,7 +13,12 @@ from quantcheck.errors import ModelError, SpecError
 from quantcheck.variants.schemes import SCHEMES, quantization_config
 from quantcheck.variants.shapes import SHAPES, shape_config
 from quantcheck.variants.weight_bytes import matrices, weight_bytes
-from quantcheck.variants.weightless import DTYPES, stand_in_tokenizer, write_weightless
+from quantcheck.variants.weightless import (
+    DTYPES,
+    stand_in_tokenizer,
+    weightless_quantization,
+    write_weightless,
+)
 
 GIB = 2**30
 
@@ -59,11 +64,35 @@ def test_no_format_is_larger_than_the_original(shape: str, scheme: str) -> None:
     assert weight_bytes(config(shape, scheme)) <= weight_bytes(shape_config(shape))
 
 
+def is_quantized(prefix: str, found: dict[str, Any], fused: dict[str, list[str]]) -> bool:
+    """As vLLM 0.25.1 decides it (`is_layer_gptq_quantized`): all parts of a fused layer, or none."""
+    *before, last = prefix.split(".")
+    parts = {any(name in ".".join([*before, part]) for group in found["modules_in_block_to_quantize"] for name in group)
+             for part in fused.get(last, [last])}
+    assert len(parts) == 1
+    return parts.pop()
+
+
+def test_gptq_without_weights_names_its_layers() -> None:
+    found = weightless_quantization(shape_config("qwen2.5-0.5b"), "gptq")
+    assert found is not None
+    fused = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
+    for layer in ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"):
+        assert is_quantized(f"model.layers.3.{layer}", found, fused)
+    assert not is_quantized("lm_head", found, fused)
+    with pytest.raises(ModelError, match="cannot be counted"):
+        weightless_quantization({"model_type": "mamba"}, "gptq")
+    assert weightless_quantization({"model_type": "mamba"}, "awq") == quantization_config("awq")
+
+
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))
 def test_a_folder(tmp_path: Path, scheme: str) -> None:
     write_weightless(tmp_path / "m", shape_config("qwen2.5-0.5b"), scheme)
     written = json.loads((tmp_path / "m" / "config.json").read_text(encoding="utf-8"))
-    assert written.get("quantization_config") == quantization_config(scheme)
+    quantization = written.get("quantization_config")
+    named = quantization.pop("modules_in_block_to_quantize", None) if quantization else None
+    assert quantization == quantization_config(scheme)
+    assert bool(named) == (scheme == "gptq")
     assert written["torch_dtype"] == DTYPES.get(scheme, "bfloat16")
     assert not list((tmp_path / "m").glob("*.safetensors"))
     tokenizer = Tokenizer.from_file(str(tmp_path / "m" / "tokenizer.json"))

@@ -21,7 +21,7 @@ __all__ = ["StoredRun", "environment_of", "read_experiment", "read_run"]
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One results folder; `document` is its experiment.json, `cells` are those that its last run reported.
+    """One results folder; `document` is its experiment.json, `cells` are those that its last run planned.
 
     `finished`: whether that run came to its end; else `cells` are what there is of it.
     """
@@ -107,7 +107,8 @@ def read_run(store: Store, *, unfinished: bool = False, running: bool = False) -
     if not finished and not unfinished:
         raise StoreError(f"{store.root}: no finished run is stored here; start one, or go on, with `quantcheck run`")
     if finished:
-        cells, damaged = _sound(_named(store, document["cells"]), experiment)
+        # Of what was planned all that is there: `runs pull` may have brought cells since the run ended.
+        cells, damaged = _sound(_named(store, document.get("planned", document["cells"])), experiment)
         problems = [*document.get("problems", []), *damaged]
         return StoredRun(store, {**document, "problems": problems}, experiment, tuple(cells))
     if "planned" in document:

@@ -14,6 +14,7 @@ from quantcheck.runner.artifacts import vocabulary_size
 from quantcheck.runner.batches import measure_batches
 from quantcheck.runner.clients import guidellm_of
 from quantcheck.runner.endpoints import asked_of, sending_to
+from quantcheck.runner.loaded import check_loaded
 from quantcheck.runner.plan import LoadStep, Plan, requests_of
 from quantcheck.runner.progress import Progress
 from quantcheck.runner.reconcile import cached_tokens, server_record
@@ -76,6 +77,7 @@ def measure_block(
         started_at = time.time()
         if engine.ready_s is not None:
             progress.started(step.entry, engine.ready_s)
+        check_loaded(step.entry, artifact, engine.describe())
         sending = Sending(limits=Limits(request_timeout_s=load.request_timeout_s), scratch=store.work)
         if isinstance(settings, OpenAIEngine):
             abilities = asked_of(settings, engine.endpoint, ids=vocabulary is not None)

@@ -47,10 +47,10 @@ def environment() -> dict[str, Any]:
 
 
 def hardware_id() -> str:
-    """16 hex digits of a hash over CPU model, threads, and the GPUs' names or, without a GPU, RAM (to whole GiB): figures
-    of unlike ones are not mixed.
+    """16 hex digits of a hash over CPU model, threads, and the GPUs' names or, without a GPU, RAM (to whole GiB).
 
-    On a GPU machine the RAM does not count: microVMs with GPUs start with little of it and are given more as they use it.
+    Figures of unlike ones are not mixed. On a GPU machine the RAM does not count: microVMs with GPUs start with little
+    of it and are given more as they use it.
     """
     names = [gpu["name"] for gpu in gpus()]
     ram = round(psutil.virtual_memory().total / GIB)

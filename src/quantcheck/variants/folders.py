@@ -17,7 +17,7 @@ from quantcheck.variants.schemes import LOADED, quantization_config
 from quantcheck.variants.shapes import read_config_file, read_config_of
 from quantcheck.variants.source import Source, check_model, find_model
 from quantcheck.variants.weight_bytes import read_bytes, weight_bytes
-from quantcheck.variants.weightless import DTYPES, write_weightless
+from quantcheck.variants.weightless import DTYPES, weightless_quantization, write_weightless
 
 __all__ = ["FOLDER", "prepare_folders"]
 
@@ -90,7 +90,7 @@ class _Maker:
         scheme = variant.scheme or _SCHEMES.get(str(config.get("torch_dtype") or config.get("dtype")), "bf16")
         plain = {key: value for key, value in config.items() if not key.startswith("_")}
         wanted = {"weights": "random", "config": plain, "scheme": scheme, "revision": _REVISION,
-                  "quantization": dict(loaded) if loaded else quantization_config(scheme)}
+                  "quantization": dict(loaded) if loaded else weightless_quantization(config, scheme)}
 
         def make(folder: Path) -> dict[str, Any]:
             with disk_errors(folder):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from quantcheck.errors import ModelError
 from quantcheck.variants.schemes import LOADED, quantization_config
+from quantcheck.variants.weight_bytes import matrices
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["DTYPES", "stand_in_tokenizer", "write_weightless"]
+__all__ = ["DTYPES", "stand_in_tokenizer", "weightless_quantization", "write_weightless"]
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 """Scheme to the dtype it names; the quantized ones keep the configuration's."""
@@ -33,7 +34,7 @@ def write_weightless(folder: Path, config: Mapping[str, Any], scheme: str) -> No
     written = dict(config)
     if scheme in DTYPES:
         written["torch_dtype"] = DTYPES[scheme]
-    if scheme not in LOADED and (quantization := quantization_config(scheme)) is not None:
+    if scheme not in LOADED and (quantization := weightless_quantization(config, scheme)) is not None:
         written["quantization_config"] = quantization
     folder.mkdir(parents=True, exist_ok=True)
     stand_in_tokenizer(written["vocab_size"]).save(str(folder / "tokenizer.json"))
@@ -43,6 +44,19 @@ def write_weightless(folder: Path, config: Mapping[str, Any], scheme: str) -> No
     _write(folder / "generation_config.json", {
         key: written[key] for key in ("bos_token_id", "eos_token_id") if key in written})
     _write(folder / "config.json", written)  # last: a folder with it is whole
+
+
+def weightless_quantization(config: Mapping[str, Any], scheme: str) -> dict[str, Any] | None:
+    """The scheme's `quantization_config` for a folder without weights, None for an unquantized one.
+
+    GPTQ's names the layers: vLLM finds those that are quantized in the headers of the weights' files, and where there
+    are none it takes all for 16-bit (seen with 0.25.1). Raises `SpecError` for an unknown scheme, and `ModelError` for
+    GPTQ in a family whose layers are not known.
+    """
+    found = quantization_config(scheme)
+    if found is not None and found["quant_method"] == "gptq":
+        found["modules_in_block_to_quantize"] = [[matrix.name for matrix in matrices(config)]]
+    return found
 
 
 def stand_in_tokenizer(vocabulary: int) -> "Tokenizer":
