@@ -7,7 +7,8 @@ from quantcheck.report.view import Summary
 
 __all__ = ["page"]
 
-RUNS = ("reference", "gguf-ladder-quality", "reference-vllm-h100", "vllm-awq-18-h200", "vllm-awq-18-h100")
+RUNS = ("reference", "gguf-ladder-quality", "reference-vllm-h100", "reference-vllm-h200", "vllm-awq-18-h200",
+        "vllm-awq-18-h100", "format-race-h200")
 HEAD = """# Choosing a format
 
 What our own stored runs say, and no more. A format is chosen by measuring your model on your hardware; the runs below show
@@ -28,6 +29,8 @@ CAVEATS = {
     "gguf-ladder-quality": "The same small model: 4 bits and fewer cost it far more than they cost a model of billions. "
                            "Speed and memory were not measured.",
     "reference-vllm-h100": "The same small model, through vLLM on one H100. Quality alone.",
+    "reference-vllm-h200": "The same small model on an H200: quality but for AWQ, and speed, which says nothing of larger ones.",
+    "format-race-h200": "Mistral-7B's shape with random weights: speed and size alone, on two H200s.",
     "vllm-awq-18-h200": "Mistral-7B's shape with random weights: speed and size alone, on one H200.",
     "vllm-awq-18-h100": "Mistral-7B's shape with random weights: speed and size alone, on one H100 whose host did other "
                         "work.",

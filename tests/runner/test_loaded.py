@@ -40,7 +40,7 @@ def test_what_an_engine_may_hold(artifact: Artifact, facts: dict[str, Any]) -> N
     {"weights_bytes": round(6.76 * GIB), "tensor_parallel": 2},
 ])
 def test_another_format_is_refused(facts: dict[str, Any]) -> None:
-    with pytest.raises(EngineError, match=r"gptq: the engine holds 14.5 GB of weights where gptq takes 4.16 GB, .*"
+    with pytest.raises(EngineError, match=r"gptq: the engine holds 14.5 GB of weights where gptq takes 4.16 GB: .*"
                                           r"`checkpoint:`"):
         check_loaded("gptq", weightless(), facts)
 

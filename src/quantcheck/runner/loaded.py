@@ -26,6 +26,5 @@ def check_loaded(entry: str, artifact: Artifact, facts: Mapping[str, Any]) -> No
     if total > MOST * predicted * (2 if facts.get("dtype") == "float32" else 1):
         raise EngineError(
             f"{entry}: the engine holds {total / 1e9:.3g} GB of weights where {artifact.scheme} takes "
-            f"{predicted / 1e9:.3g} GB, so it did not load this format from the configuration alone: measure a ready "
-            "checkpoint (`checkpoint:`) in its place"
+            f"{predicted / 1e9:.3g} GB: it did not load this format; measure a ready checkpoint (`checkpoint:`)"
         )

@@ -22,8 +22,8 @@ class Assumed(Protocol):
         """Of a cell alone."""
         ...
 
-    def start_s(self, variant: str) -> float | None:
-        """From starting an engine until it answers."""
+    def start_s(self, variant: str, *, first: bool) -> float | None:
+        """From starting an engine until it answers; `first`: nothing that it keeps for the next start is there yet."""
         ...
 
 
@@ -37,7 +37,7 @@ class Pace:
         self._assumed = assumed
         self._same: defaultdict[tuple[str, str, float], list[tuple[str, float]]] = defaultdict(list)
         self._kinds: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-        self._starts: list[tuple[str, float]] = []
+        self._starts: defaultdict[str, list[float]] = defaultdict(list)
 
     def learn(self, task: Task, seconds: float, work: float | None = None) -> None:
         """A cell took `seconds`. `work`: what `assumed` says of it, where it is another experiment's."""
@@ -48,7 +48,7 @@ class Pace:
 
     def learn_start(self, entry: str, seconds: float) -> None:
         """An engine took `seconds` to answer. Called in the order of the starts: the first ones fill caches."""
-        self._starts.append((_variant(entry), seconds))
+        self._starts[_variant(entry)].append(seconds)
 
     def seconds(self, tasks: Iterable[Task]) -> float | None:
         """About how long `tasks` and the engine starts that they need will take in all.
@@ -61,7 +61,10 @@ class Pace:
         if not known or len(known) < len(found):
             return None
         starts = {(task.entry, task.block, task.kind) for task in tasks if task.starts}
-        return sum(known) + sum(self._start(entry) for entry, _, _ in starts)
+        first = {_variant(entry) for entry, _, _ in starts}
+        later = sum(self._start(entry, first=False) for entry, _, _ in starts)
+        return sum(known) + later + sum(
+            self._start(variant, first=True) - self._start(variant, first=False) for variant in first)
 
     def _one(self, task: Task) -> float | None:
         same = self._same.get(_size(task), [])
@@ -76,13 +79,13 @@ class Pace:
             return work if self._assumed else None
         return work * sum(s for s, _ in seen) / sum(w for _, w in seen)
 
-    def _start(self, entry: str) -> float:
-        own = [seconds for variant, seconds in self._starts if variant == _variant(entry)]
-        if own:
+    def _start(self, entry: str, *, first: bool) -> float:
+        if own := self._starts.get(_variant(entry)):
             return own[-1]
         if self._starts:
-            return sum(seconds for _, seconds in self._starts) / len(self._starts)
-        return (self._assumed and self._assumed.start_s(_variant(entry))) or 0.0
+            others = [seconds[0 if first else -1] for seconds in self._starts.values()]
+            return sum(others) / len(others)
+        return (self._assumed and self._assumed.start_s(_variant(entry), first=first)) or 0.0
 
     def _work(self, task: Task) -> float | None:
         return self._assumed.seconds(task) if self._assumed else task.work

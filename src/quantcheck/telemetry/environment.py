@@ -54,7 +54,7 @@ def hardware_id() -> str:
     """
     names = [gpu["name"] for gpu in gpus()]
     ram = round(psutil.virtual_memory().total / GIB)
-    text = "\0".join(map(str, (cpu_model(), psutil.cpu_count(), *(names or [ram]))))
+    text = "\0".join(map(str, [cpu_model(), psutil.cpu_count(), *(names or [str(ram)])]))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
