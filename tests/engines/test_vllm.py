@@ -73,6 +73,24 @@ def test_a_start_passes_the_options_and_tells_what_it_used(tmp_path: Path) -> No
     assert not psutil.pid_exists(pid)
 
 
+@pytest.mark.parametrize(("settings", "share"), [
+    ({}, "0.5"),
+    ({"args": {"gpu-memory-utilization": 0.3}}, "0.3"),
+    ({"environment": {"VLLM_CPU_KVCACHE_SPACE": "1"}}, None),
+])
+def test_the_cpu_build_is_not_left_to_take_all_memory(tmp_path: Path, settings: dict[str, object],
+                                                      share: str | None) -> None:
+    with server(tmp_path, interpreter(tmp_path, packages={"vllm-cpu": "0.32.0", "vllm": "0.32.0"}), **settings):
+        said = (tmp_path / "log").read_text()
+    assert said.count("--gpu-memory-utilization") == (share is not None)
+    assert share is None or f"--gpu-memory-utilization {share}" in said
+
+
+def test_a_gpus_memory_is_left_to_vllm(tmp_path: Path) -> None:
+    with server(tmp_path, interpreter(tmp_path)):
+        assert "--gpu-memory-utilization" not in (tmp_path / "log").read_text()
+
+
 COUNTING = SERVER.replace("""self.end_headers()""", """self.end_headers()
         if self.path == "/metrics":
             Answer.asked = getattr(Answer, "asked", 0) + 1

@@ -32,6 +32,11 @@ DEFAULTS: Mapping[str, Any] = {
     "generation-config": "vllm",
 }
 
+ON_CPU = "gpu-memory-utilization", 0.5
+"""On a processor that option means the memory of the machine, and its default of 0.92 is more than is free."""
+_ROOM = {"gpu-memory-utilization", "kv-cache-memory-bytes", "VLLM_CPU_KVCACHE_SPACE"}
+"""What else says how much memory the CPU build takes."""
+
 _FAULTS = (
     (r"(?:torch\.)?OutOfMemoryError: ([^\n]*)", "the GPU's memory is too small"),
     (r"(Free memory on device[^\n]*)", "the GPU's memory is taken"),
@@ -80,6 +85,7 @@ class VllmServer(ServedEngine):
         self._python = python
         self._port = settings.port
         self._arguments = {**DEFAULTS, **settings.args, **(arguments or {})}
+        self._room_given = bool(_ROOM & {*self._arguments, *settings.environment})
         process = ManagedProcess(
             [], name=f"vLLM server of {name}", log=log, grace_s=GRACE_S, tree=True,
             environment={
@@ -92,6 +98,8 @@ class VllmServer(ServedEngine):
 
     def _before_start(self) -> None:
         self._packages = vllm_packages(self._python)
+        if "vllm-cpu" in self._packages and not self._room_given:
+            self._arguments |= dict([ON_CPU])
         self._check_model()
         port = require_free(self._port) or _free_port()
         self._url = f"http://{LOOPBACK}:{port}"
