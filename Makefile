@@ -35,10 +35,10 @@ help:
 demo: $(VENV)/core.stamp
 	$(BIN)/quantcheck run
 
-# The environments are fetched while mypy computes.
+# The environments are fetched while mypy computes. A file stays with one worker: what its tests share is made once.
 test: $(VENV)/test.stamp
 	@$(MAKE) --no-print-directory --jobs 5 lint engines programs
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # The report's page is looked at in a real browser, and model-written code runs in bubblewrap; without them those tests
 # are skipped. After the libraries, since only one apt-get can run.
