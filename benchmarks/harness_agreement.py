@@ -175,7 +175,8 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
             "dtype": "float32", "max-num-seqs": 16, "max-logprobs": TOP_K, "max-model-len": arguments.context + 2})
         words = FolderTokens(arguments.model)
         with tempfile.TemporaryDirectory() as folder, VllmServer(
-            settings, arguments.model, name="m", tokens=arguments.context + 2, log=Path(folder) / "vllm.log", python=python,
+            settings, arguments.model, name="m", tokens=arguments.context + 2, log=Path(folder) / "vllm.log",
+            python=python,
         ) as server:
             yield ServedScorer(server.endpoint, words.vocab_size, arguments.context + 2)
         return

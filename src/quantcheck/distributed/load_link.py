@@ -150,7 +150,7 @@ class Link:
     def as_json(self, workers: int, brought: Brought) -> dict[str, Any]:
         """`requests`: those of which something is known."""
         return {
-            "node": self.node.id, "address": self.node.address, "hardware_id": self.node.hardware[0],
+            "node": self.node.id, "address": self.node.address, "hardware_id": self.node.hardware,
             "cores": self.cores, "workers": workers, "requests": sum(len(exchanges) for exchanges, _ in brought),
             "cpu_s": float(sum(facts["cpu_s"] for _, facts in brought)),
             "clock": self.clock.as_json() if self.clock is not None else None, "lost": self.lost,

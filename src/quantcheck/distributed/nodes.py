@@ -37,10 +37,9 @@ class Node:
         return str(self.told["boot"])
 
     @property
-    def hardware(self) -> tuple[str, tuple[str, ...]]:
-        """Steps of one block may run on nodes that agree in this: `hardware_id`, and the GPUs' names."""
-        here = self.told["environment"]
-        return here["hardware_id"], tuple(gpu.get("name", "") for gpu in here["gpus"])
+    def hardware(self) -> str:
+        """Steps of one block may run on nodes that agree in this: `hardware_id`, which the GPUs' names are part of."""
+        return str(self.told["environment"]["hardware_id"])
 
 
 def look() -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Board:
         self._placed: list[Place] = []
 
     def take(self, lane: Lane, needs: Needs, nodes: Sequence[Node],
-             hardware: tuple[str, tuple[str, ...]] | None) -> Place | None:
+             hardware: str | None) -> Place | None:
         """A place for the next step of `lane`, which is then held; None when there is none now.
 
         Quality goes where the fewest steps are, then where most CPUs are free. Speed goes only to nodes of `hardware`

@@ -61,13 +61,13 @@ class RayWalker:
     def __init__(self, ray: Any, nodes: Nodes) -> None:
         self._ray = ray
         self._nodes = nodes
-        self._hardware: tuple[str, tuple[str, ...]] | None = None
+        self._hardware: str | None = None
 
     def environment(self, hardware: str | None) -> dict[str, Any]:
         """Of the nodes that measure speed: those of `hardware`, else the kind that has most CPUs and GPUs together."""
         nodes = self._nodes.first()
-        same = [node for node in nodes if node.hardware[0] == hardware]
-        sizes: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        same = [node for node in nodes if node.hardware == hardware]
+        sizes: Counter[str] = Counter()
         for node in same or nodes:
             sizes[node.hardware] += 1000 * node.gpus + node.cpus
         self._hardware = sizes.most_common(1)[0][0]
@@ -84,7 +84,7 @@ class RayWalker:
 class _Drive:
     """One run."""
 
-    def __init__(self, ray: Any, nodes: Nodes, hardware: tuple[str, tuple[str, ...]] | None, walk: Walk) -> None:
+    def __init__(self, ray: Any, nodes: Nodes, hardware: str | None, walk: Walk) -> None:
         self._ray, self._nodes, self._hardware, self._walk = ray, nodes, hardware, walk
         self._run = uuid.uuid4().hex[:12]
         self._board = Board()
@@ -314,6 +314,6 @@ class _Drive:
         needs = self._needs(lane)
         wanted = f"{needs.gpus} GPUs, {needs.cpus or 1} CPUs and {needs.memory} bytes of memory"
         if lane.kind == "load" and any(fits(node, needs) for node in self._alive):
-            return (f"no node of the hardware {self._hardware[0] if self._hardware else None} is left to measure speed "
+            return (f"no node of the hardware {self._hardware} is left to measure speed "
                     "on; figures of two machines are not mixed; finished cells are kept")
         return f"no node of the cluster has {wanted}; see `ray status`; finished cells are kept"

@@ -1,6 +1,7 @@
 """vLLM's own OpenAI-compatible server, run by the interpreter of its own environment."""
 
 import json
+import os
 import re
 import socket
 import time
@@ -32,8 +33,10 @@ DEFAULTS: Mapping[str, Any] = {
     "generation-config": "vllm",
 }
 
-ON_CPU = "gpu-memory-utilization", 0.5
-"""On a processor that option means the memory of the machine, and its default of 0.92 is more than is free."""
+CPU_DEFAULTS: Mapping[str, Any] = {
+    # To the CPU build it means the machine's memory, and its own default of 0.92 is more than is free.
+    "gpu-memory-utilization": 0.5,
+}
 _ROOM = {"gpu-memory-utilization", "kv-cache-memory-bytes", "VLLM_CPU_KVCACHE_SPACE"}
 """What else says how much memory the CPU build takes."""
 
@@ -85,7 +88,7 @@ class VllmServer(ServedEngine):
         self._python = python
         self._port = settings.port
         self._arguments = {**DEFAULTS, **settings.args, **(arguments or {})}
-        self._room_given = bool(_ROOM & {*self._arguments, *settings.environment})
+        self._room_given = bool(_ROOM & {*self._arguments, *settings.environment, *os.environ})
         process = ManagedProcess(
             [], name=f"vLLM server of {name}", log=log, grace_s=GRACE_S, tree=True,
             environment={
@@ -99,7 +102,7 @@ class VllmServer(ServedEngine):
     def _before_start(self) -> None:
         self._packages = vllm_packages(self._python)
         if "vllm-cpu" in self._packages and not self._room_given:
-            self._arguments |= dict([ON_CPU])
+            self._arguments |= CPU_DEFAULTS
         self._check_model()
         port = require_free(self._port) or _free_port()
         self._url = f"http://{LOOPBACK}:{port}"
