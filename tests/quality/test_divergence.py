@@ -42,6 +42,16 @@ def test_great_logits_do_not_overflow() -> None:
     assert np.isfinite(kl).all()
 
 
+def test_tokens_that_one_of_the_two_cannot_write() -> None:
+    gone = -np.inf
+    p = np.array([[0.0, -1.0, gone], [0.0, -1.0, gone], [0.0, -1.0, 0.5]])
+    q = np.array([[0.5, -1.0, gone], [0.5, -1.0, 2.0], [0.5, -1.0, gone]])
+    found, _ = kl_divergence(p, q)
+    expected = [entropy(np.exp(log_softmax(a)), np.exp(log_softmax(b))) for a, b in zip(p, q, strict=True)]
+    np.testing.assert_allclose(found[:2], expected[:2], rtol=1e-12)
+    assert (found[2], expected[2]) == (np.inf, np.inf)
+
+
 def test_rows_come_back_in_order(tmp_path: Path) -> None:
     rows = logits(3, rows=10)
     with LogitsWriter(tmp_path / "l.f32") as save:

@@ -32,10 +32,15 @@ _LEAST_TAIL = 1e-6
 
 
 def kl_divergence(baseline: FloatArray, variant: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """KL divergence in nats and top-1 agreement for each row of two logit arrays of shape [tokens, vocabulary]."""
+    """KL divergence in nats and top-1 agreement for each row of two logit arrays of shape [tokens, vocabulary].
+
+    A token that the baseline cannot write (a logit of minus infinity) adds nothing; one that only the variant cannot
+    makes it infinite.
+    """
     p = log_softmax(baseline.astype(np.float64), axis=-1)
     q = log_softmax(variant.astype(np.float64), axis=-1)
-    divergence = np.einsum("tv,tv->t", np.exp(p), p - q)
+    apart = np.subtract(p, q, out=np.zeros_like(p), where=np.isfinite(p))
+    divergence = np.einsum("tv,tv->t", np.exp(p), apart)
     # Rounding can leave -1e-17 where the two are equal; KL is never negative.
     return np.maximum(divergence, 0.0), np.equal(baseline.argmax(axis=-1), variant.argmax(axis=-1))
 
