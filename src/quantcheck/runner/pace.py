@@ -5,7 +5,7 @@ by their work. Nothing is guessed from a machine's name: without a measured cell
 assumes one (`assumed.py`) and says so.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -61,10 +61,9 @@ class Pace:
         if not known or len(known) < len(found):
             return None
         starts = {(task.entry, task.block, task.kind) for task in tasks if task.starts}
-        first = {_variant(entry) for entry, _, _ in starts}
-        later = sum(self._start(entry, first=False) for entry, _, _ in starts)
-        return sum(known) + later + sum(
-            self._start(variant, first=True) - self._start(variant, first=False) for variant in first)
+        times = Counter(_variant(entry) for entry, _, _ in starts)
+        return sum(known) + sum(self._start(variant, first=True) + (count - 1) * self._start(variant, first=False)
+                                for variant, count in times.items())
 
     def _one(self, task: Task) -> float | None:
         same = self._same.get(_size(task), [])
@@ -79,13 +78,13 @@ class Pace:
             return work if self._assumed else None
         return work * sum(s for s, _ in seen) / sum(w for _, w in seen)
 
-    def _start(self, entry: str, *, first: bool) -> float:
-        if own := self._starts.get(_variant(entry)):
+    def _start(self, variant: str, *, first: bool) -> float:
+        if own := self._starts.get(variant):
             return own[-1]
         if self._starts:
             others = [seconds[0 if first else -1] for seconds in self._starts.values()]
             return sum(others) / len(others)
-        return (self._assumed and self._assumed.start_s(_variant(entry), first=first)) or 0.0
+        return (self._assumed and self._assumed.start_s(variant, first=first)) or 0.0
 
     def _work(self, task: Task) -> float | None:
         return self._assumed.seconds(task) if self._assumed else task.work

@@ -117,7 +117,7 @@ class Pilot:
         return list(self._find())
 
     def _find(self) -> Iterator[_Source]:
-        here = hardware_id()
+        here = self._here
         document = self._store.read_document("experiment.json") or {}
         cells = sorted(self._store.cells(), key=lambda cell: float(cell.record.get("started_at", 0)))
         if cells:  # the last of several cells of one name is the one that is found
@@ -129,12 +129,16 @@ class Pilot:
 
     def beside(self) -> Iterator[StoredRun]:
         """The finished runs of this model on this engine and machine in the folders beside, the newest first."""
-        here, wanted = hardware_id(), self._experiment
+        here, wanted = self._here, self._experiment
         for run in self._runs:
             own = run.experiment
             if run.document.get("hardware_id") == here and (own.model, own.weights, own.engine.kind) == (
                     wanted.model, wanted.weights, wanted.engine.kind):
                 yield run
+
+    @cached_property
+    def _here(self) -> str:
+        return hardware_id()
 
     @cached_property
     def _runs(self) -> list[StoredRun]:

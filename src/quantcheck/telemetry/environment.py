@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ NVIDIA_SMI_S = 20.0
 
 def environment() -> dict[str, Any]:
     """The fingerprint, JSON values only; what cannot be found out is None, what is not there is left out."""
+    cards = gpus()
     return {
-        "hardware_id": hardware_id(),
+        "hardware_id": _hardware_id(cards),
         "cpu": cpu_model(),
         "cpu_flags": cpu_flags(),
         "cores": psutil.cpu_count(logical=False),
@@ -37,7 +39,7 @@ def environment() -> dict[str, Any]:
         "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "ram_bytes": psutil.virtual_memory().total,
         "virtual": virtual(),
-        "gpus": gpus(),
+        "gpus": cards,
         "os": _os_name(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
@@ -52,7 +54,11 @@ def hardware_id() -> str:
     Figures of unlike ones are not mixed. On a GPU machine the RAM does not count: microVMs with GPUs start with little
     of it and are given more as they use it.
     """
-    names = [gpu["name"] for gpu in gpus()]
+    return _hardware_id(gpus())
+
+
+def _hardware_id(cards: Sequence[Mapping[str, str]]) -> str:
+    names = [card["name"] for card in cards]
     ram = round(psutil.virtual_memory().total / GIB)
     text = "\0".join(map(str, [cpu_model(), psutil.cpu_count(), *(names or [str(ram)])]))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
