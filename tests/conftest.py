@@ -1,6 +1,7 @@
 """Experiments on the fake engine, run as a user runs them: in a process of their own."""
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -31,6 +32,11 @@ blocks: %d
 """
 
 pytest_plugins = ["tests.turns"]
+
+# A shell's background job starts with Ctrl-C ignored, and the programs that the tests interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MARK = "QUANTCHECK_TEST_RUN"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -15,6 +15,7 @@ from quantcheck.errors import MeasurementError
 from quantcheck.sandbox import Limits, Outcome, Program, run_all
 
 Alive = Callable[[], list[psutil.Process]]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 SLEEP = "import time\nwhile True: time.sleep(9)"
 
 
@@ -73,7 +74,7 @@ run_all(programs, Limits(wall_s=300.0), workers=4, done=lambda place, outcome: p
 def test_nothing_outlives_us(name: str, alive: Alive, number: signal.Signals) -> None:
     source = RUNNER.format(name=name, sleep=SLEEP)
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}) as runner:
+                          env=ENVIRONMENT) as runner:
         assert runner.stdout is not None
         assert runner.stderr is not None
         assert runner.stdout.readline() == b"passed\n"
@@ -83,8 +84,35 @@ def test_nothing_outlives_us(name: str, alive: Alive, number: signal.Signals) ->
         assert number == signal.SIGKILL or b"KeyboardInterrupt" in runner.stderr.read()
     if number == signal.SIGINT:
         assert alive() == []
+    _wait_for_none(alive)
+
+
+BUSY = """
+from quantcheck.sandbox import Program, run_all
+print("begin", flush=True)
+run_all([Program("pass", name={name!r})] * 500, workers=4)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_us_that_was_only_being_started(name: str, alive: Alive, number: signal.Signals) -> None:
+    """Bubblewrap's first process waits for a word of bubblewrap; when that was killed, it waited for ever."""
+    for turn in range(20):
+        with subprocess.Popen([sys.executable, "-c", BUSY.format(name=name)], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, env=ENVIRONMENT) as runner:
+            assert runner.stdout is not None
+            assert runner.stdout.readline() == b"begin\n"
+            time.sleep(turn * 0.01)
+            runner.send_signal(number)
+            runner.wait(10)
+        _wait_for_none(alive)  # also after Ctrl-C, which may come before what was started is known
+        assert alive() == []
+
+
+def _wait_for_none(alive: Alive) -> None:
+    """The kernel's signal goes from one to the next."""
     end = time.monotonic() + 20
-    while alive() and time.monotonic() < end:  # the kernel's signal goes from one to the next
+    while alive() and time.monotonic() < end:
         time.sleep(0.02)
 
 

@@ -11,7 +11,7 @@ COMMAND.
 With `--tree` in front it does not become COMMAND but starts it and waits for it: a command that starts processes of
 its own (vLLM's engine core holds the GPU's memory) would leave them behind when it alone is killed. This process is
 told of the parent's end by SIGTERM, takes in what loses its own parent (PR_SET_CHILD_SUBREAPER), and ends all that is
-left of the session before it goes.
+left of the session, and whatever it took in, before it goes.
 
 Doing this after exec, rather than in a `preexec_fn`, keeps Python code out of the window between
 fork and exec, where another thread's locks may be held for good.
@@ -90,25 +90,34 @@ def _if_orphaned(parent: int) -> None:
 
 
 def _end_rest(grace_s: float) -> None:
-    """Wait for the other processes of this session, and kill those that are still there after `grace_s`."""
+    """Wait for what is left of the command, and kill what is still there after `grace_s`."""
     end = time.monotonic() + grace_s
-    while others := _others():
+    while _children_left() or _others():
         if time.monotonic() >= end:
-            for pid in others:
+            for pid in _others():
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            pass
         time.sleep(0.01)
 
 
+def _children_left() -> bool:
+    """Whether there is a child, adopted ones included; those that ended are waited for.
+
+    `_others` alone can miss a process that was started while it looked and whose parent has ended since.
+    """
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _others() -> list[int]:
-    """The living processes of this session but for this one."""
+    """Living processes of this session, and children of this process: some that it took in have a session of their
+    own."""
     found = []
     own, session = os.getpid(), os.getsid(0)
     for name in os.listdir("/proc") if os.path.isdir("/proc") else []:  # noqa: PTH112, PTH208
@@ -119,7 +128,7 @@ def _others() -> list[int]:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
+        if (int(fields[3]) == session or int(fields[1]) == own) and fields[0] not in (b"Z", b"X"):
             found.append(int(name))
     return found
 

@@ -36,9 +36,12 @@ GUARD = Path(__file__).with_name("guard.py")
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quantcheck-spawner")
 
 
-def guarded(command: Sequence[str]) -> list[str]:
-    """The command as one for `subprocess.run` that does not outlive the calling thread, even when that is killed."""
-    return [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *command]
+def guarded(command: Sequence[str], *, tree: bool = False) -> list[str]:
+    """The command as one for `subprocess.run` that does not outlive the calling thread, even when that is killed.
+
+    `tree`: nor does what it starts (see `guard.py`); it must then be started in a session of its own.
+    """
+    return [sys.executable, "-I", "-S", str(GUARD), *(["--tree"] if tree else []), str(os.getpid()), *command]
 
 
 class ManagedProcess:
@@ -83,9 +86,8 @@ class ManagedProcess:
             self._child = _spawner.submit(self._spawn, sink).result()
 
     def _spawn(self, sink: IO[bytes]) -> subprocess.Popen[bytes]:
-        guard = [sys.executable, "-I", "-S", str(GUARD), *(["--tree"] if self.tree else []), str(os.getpid())]
         return subprocess.Popen(
-            guard + self.command,
+            guarded(self.command, tree=self.tree),
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,

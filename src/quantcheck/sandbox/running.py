@@ -1,10 +1,11 @@
 """One program in a sandbox of its own, from the start of bubblewrap to the end of its last process.
 
-    this process --> bwrap --> first process of the namespace --> python inside.py --> the program
+    this process --> guard.py --> bwrap --> first process of the namespace --> python inside.py --> the program
 
 `inside.py` says `ready` and waits for a word of ours: until then the first process surely lives, so that we can take
 hold of it by a descriptor, through which no other process can be met. Killing it kills all that is in its namespace,
-and it ends last: once it is gone, nothing is left. If we die, the kernel kills bubblewrap and then the first process.
+and it ends last: once it is gone, nothing is left. If we die, the kernel tells `guard.py`, which ends the others: with
+bubblewrap's own `--die-with-parent` alone, a first process that waits for its word to begin would wait for ever.
 """
 
 import json
@@ -18,7 +19,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from quantcheck.errors import MeasurementError
+from quantcheck.process.managed import guarded
 from quantcheck.sandbox.command import bubblewrap_arguments, python_arguments
 from quantcheck.sandbox.program import Ending, Limits, Outcome, Program
 from quantcheck.sandbox.syscalls import seccomp_filter
@@ -66,16 +70,17 @@ class Running:
             sandbox = bubblewrap_arguments(limits, program=code, inside=inside, calls=calls, status=told)
             command = [bwrap, *sandbox, "--", *python_arguments(limits, program.name, status=status, go=go)]
             try:
-                self._bwrap = subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, env={}, cwd="/",
-                                               pass_fds=(code, inside, calls, status, told, go), start_new_session=True)
+                self._guard = subprocess.Popen(
+                    guarded(command, tree=True), stdin=stdin, stdout=out, stderr=err, env={}, cwd="/",
+                    pass_fds=(code, inside, calls, status, told, go), start_new_session=True)
             except OSError as error:
                 self._let_go()
                 for descriptor in list(self._open):
                     self._close(descriptor)
-                raise MeasurementError(f"the sandbox did not start: {bwrap}: {error.strerror}") from error
+                raise MeasurementError(f"the sandbox did not start: {error.strerror}") from error
         self._deadline = time.monotonic() + START_S
-        ended = os.pidfd_open(self._bwrap.pid)
-        self._register(ended, lambda: self._bwrap_ended(ended))
+        ended = os.pidfd_open(self._guard.pid)
+        self._register(ended, lambda: self._guard_ended(ended))
 
     @property
     def finished(self) -> bool:
@@ -100,7 +105,10 @@ class Running:
         self._given_up = True
         self._let_go()
         self._kill()
-        self._bwrap.kill()
+        if self._held is None:  # not `guard.py` itself: it sees to the rest
+            for process in _descendants(self._guard.pid):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def outcome(self) -> Outcome:
         """How it ended; it must be `finished`.
@@ -113,13 +121,13 @@ class Running:
         if self._started is None or self._ended is None:
             raise MeasurementError(f"the sandbox did not start: {last or f'nothing was heard in {START_S:g} s'}")
         ending, detail = self._judge(last)
-        return Outcome(ending, self._ended - self._started, None if self._stopped else self._bwrap.returncode, detail,
+        return Outcome(ending, self._ended - self._started, None if self._stopped else self._guard.returncode, detail,
                        self._text["stdout"].decode("utf-8", "replace"), stderr[-STDERR_CHARACTERS:])
 
     def _judge(self, last: str) -> tuple[Ending, str]:
         if self._stopped:
             return self._stopped, self._detail
-        code, said = self._bwrap.returncode, self._text["status"].split()
+        code, said = self._guard.returncode, self._text["status"].split()
         if code == 128 + signal.SIGXCPU:
             return "timeout", f"used {self.limits.cpu_s} s of processor time"
         if b"memory" in said:
@@ -165,10 +173,10 @@ class Running:
             os.write(self._go, b"g")
         self._let_go()
 
-    def _bwrap_ended(self, descriptor: int) -> None:
+    def _guard_ended(self, descriptor: int) -> None:
         """The program ended, and bubblewrap with it; what the program left in the background ends now."""
         self._ended = time.monotonic()
-        self._bwrap.wait()
+        self._guard.wait()
         self._close(descriptor)
         self._let_go()
         self._kill()
@@ -215,6 +223,13 @@ def _memory_file(stack: ExitStack, content: bytes) -> int:
 def _bytes(text: str) -> bytes:
     """UTF-8. Half surrogates, which a model can write, stay in: Python refuses such a program, as it should."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _resident_bytes(first: int) -> int:
