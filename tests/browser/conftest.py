@@ -30,7 +30,15 @@ class Opened:
     def show(self, state: str) -> None:
         """Go to `state` of the page's address, such as `latency?scale=log`."""
         self.page.goto(f"{self.address}#{state}")
-        self.page.wait_for_selector('[role="tabpanel"]')
+        self.page.wait_for_selector(f"#view-{state.partition('?')[0]}")
+
+    def pick(self, mark: Any) -> None:
+        """Click a chart's mark, whatever lies over it. A chart that was out of sight takes no click before its first
+        frame in sight."""
+        mark.scroll_into_view_if_needed()
+        self.page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+        mark.click(force=True)
+        self.page.wait_for_selector(".picked")
 
     def focused(self, name: str) -> str:
         """The id of the element with the focus, once that is `name`: a key's effect may come a frame later."""

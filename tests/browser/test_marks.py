@@ -167,7 +167,7 @@ def test_a_value_without_an_interval_is_not_drawn_as_beaten(open_run: Open, stor
     assert (opened.count(mine), opened.count(f"{mine}.half"), opened.count(f"{mine}.hollow")) == (loads, loads, 0)
     assert opened.count(".mark.hollow") == beaten(opened.summary) > 0
     assert "value without an interval" in opened.page.locator("main").inner_text()
-    opened.page.locator(mine).first.click(force=True)
+    opened.pick(opened.page.locator(mine).first)
     assert "1 block: an interval needs at least 2" in opened.page.locator(".picked").inner_text()
 
 
@@ -189,7 +189,7 @@ PICKS = {"size": ".mark", "throughput": ".mark", "latency": ".mark", "memory": "
 def test_a_picked_point_links_to_its_raw_records(view: str, open_run: Open, stored: Read) -> None:
     opened = open_run(stored("made"))
     opened.show(view)
-    opened.page.locator(PICKS[view]).last.click(force=True)
+    opened.pick(opened.page.locator(PICKS[view]).last)
     links = opened.page.locator(".picked a")
     assert links.count() >= 1
     cells = {cell for rows in (opened.summary.loads, opened.summary.quality, opened.summary.corpora,

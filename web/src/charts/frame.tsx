@@ -1,4 +1,4 @@
-import { type ReactNode, createContext, memo, useContext, useEffect, useRef, useState } from "react";
+import { type ReactNode, createContext, memo, useContext, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Halves } from "./marks";
 
 /** Whether a chart is drawn only while it is near: in a run with so many points that all at once would take long. */
@@ -31,9 +31,12 @@ export function Chart({ title, height, children, most = 1200 }: {
   const lazy = useContext(Lazy);
   // null: it was never near.
   const [near, setNear] = useState<boolean | null>(null);
-  useEffect(() => {
+  // Before the first paint: else the marks would move under a reader's hand a frame later.
+  useLayoutEffect(() => {
     if (!place.current) return;
-    const watch = new ResizeObserver(([entry]) => setWidth(Math.min(most, Math.floor(entry!.contentRect.width))));
+    const fit = (room: number) => setWidth(Math.min(most, Math.floor(room)));
+    fit(place.current.getBoundingClientRect().width);
+    const watch = new ResizeObserver(([entry]) => fit(entry!.contentRect.width));
     watch.observe(place.current);
     return () => watch.disconnect();
   }, [most]);
