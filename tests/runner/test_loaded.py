@@ -27,6 +27,7 @@ def weightless(size: float = 4.163e9, **recipe: Any) -> Artifact:
     (weightless(), {"weights_bytes": round(3.88 * GIB)}),
     (weightless(4.245e9), {"weights_bytes": round(3.99 * GIB)}),  # vLLM 0.25.1, AWQ under Machete on an H200
     (weightless(), {}),
+    (weightless(14e6), {"weights_bytes": round(0.02 * GIB)}),  # a log's 0.02 is anything from 0.015 on
     (weightless(), {"weights_bytes": round(2.0 * GIB), "tensor_parallel": 2}),
     (weightless(14.5e9), {"weights_bytes": round(27.0 * GIB), "dtype": "float32"}),
     (weightless(weights=None), {"weights_bytes": round(13.51 * GIB)}),  # real files are what they are
