@@ -120,7 +120,7 @@ def main() -> None:
     arguments = parser.parse_args()
     need()
     if arguments.library is not None:
-        library.find = lambda: arguments.library
+        library.use(arguments.library)
     with tempfile.TemporaryDirectory() as folder:
         arguments.model = random_model(Path(folder)) if arguments.random else reference.model_dir()
         arguments.holds = RANDOM_CONTEXT if arguments.random else CONTEXT

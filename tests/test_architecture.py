@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": set(),
     "ggml": {"errors"},
     "process": {"errors"},
-    "sandbox": {"errors"},
+    "sandbox": {"errors", "process"},
     "tasks": {"errors"},
     "variants": FOUNDATION | {"ggml", "reference", "process", "store"},
     "environments": {"errors", "process", "telemetry", "variants"},

@@ -78,7 +78,7 @@ def engines(*args: str) -> list[str]:
 
 
 def test_install_list_and_remove(tiny: Path) -> None:
-    assert [line.split()[0] for line in engines() if line[0] != " "] == [*environments.NAMES, "llama.cpp"]
+    assert [line[:15].strip() for line in engines() if line[0] != " "] == [*environments.NAMES, "llama.cpp wheel"]
     assert "not installed -> quantcheck engines install transformers" in "\n".join(engines())
     first = engines("install", "transformers")
     assert "transformers: installing packages" in first

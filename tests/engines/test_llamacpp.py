@@ -13,8 +13,10 @@ import pytest
 from quantcheck.engines.llamacpp import LlamaCppServer, default_threads
 from quantcheck.engines.llamacpp_log import buffers, kv_cache_bytes, model_fault
 from quantcheck.engines.open import open_engine
-from quantcheck.errors import EngineError, ModelError, SpecError
+from quantcheck.environments.native import native as compiled_here
+from quantcheck.errors import EngineError, EngineUnavailable, ModelError, SpecError
 from quantcheck.spec.experiment import LlamaCppEngine
+from tests.engines.native import stand_in
 from tests.ggml.tiny import TinyModel, TinyShape, write_tiny
 
 
@@ -23,13 +25,28 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     return write_tiny(tmp_path_factory.mktemp("engine") / "tiny.gguf", TinyShape())
 
 
-def server(model: Path, folder: Path, settings: LlamaCppEngine | None = None, slots: int = 2) -> LlamaCppServer:
+@pytest.fixture(params=["wheel", "stand-in", "compiled"])
+def native(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    """The server in the place of the wheel's: none, one of the tests', and the real one where it was compiled."""
+    if request.param == "wheel":
+        return None
+    if request.param == "stand-in":
+        return stand_in(tmp_path / "native")
+    try:
+        return compiled_here().server
+    except EngineUnavailable as error:
+        pytest.skip(str(error))
+
+
+def server(
+    model: Path, folder: Path, settings: LlamaCppEngine | None = None, slots: int = 2, native: Path | None = None
+) -> LlamaCppServer:
     return LlamaCppServer(settings or LlamaCppEngine(), model, name="tiny", slots=slots, tokens=300,
-                          log=folder / "server.log")
+                          log=folder / "server.log", native=native)
 
 
-def test_starts_answers_describes_itself_and_ends(tiny: TinyModel, tmp_path: Path) -> None:
-    with server(tiny.path, tmp_path, LlamaCppEngine(threads=1), slots=3) as engine:
+def test_starts_answers_describes_itself_and_ends(tiny: TinyModel, tmp_path: Path, native: Path | None) -> None:
+    with server(tiny.path, tmp_path, LlamaCppEngine(threads=1), slots=3, native=native) as engine:
         body = json.dumps({"prompt": [40, 41, 42], "n_predict": 5, "ignore_eos": True, "cache_prompt": False}).encode()
         request = urllib.request.Request(f"{engine.endpoint.base_url}/completion", body)
         with urllib.request.urlopen(request, timeout=20) as answer:
@@ -41,6 +58,7 @@ def test_starts_answers_describes_itself_and_ends(tiny: TinyModel, tmp_path: Pat
         assert facts["omp_wait_policy"] == "passive"
         assert "AVX2 = 1" in facts["system_info"]
         assert facts["llama_cpp"][0].isdigit()
+        assert facts["build"] == ("native" if native else "wheel")
         # keys and values, 2 bytes each, of every layer, key/value head, cell and slot
         shape = tiny.shape
         truth = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * 512 * 3
@@ -50,8 +68,8 @@ def test_starts_answers_describes_itself_and_ends(tiny: TinyModel, tmp_path: Pat
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_listens_on_loopback_only(tiny: TinyModel, tmp_path: Path) -> None:
-    with server(tiny.path, tmp_path) as engine:
+def test_listens_on_loopback_only(tiny: TinyModel, tmp_path: Path, native: Path | None) -> None:
+    with server(tiny.path, tmp_path, native=native) as engine:
         addresses = {c.laddr.ip for c in psutil.Process(engine.pid).net_connections() if c.status == "LISTEN"}
         assert addresses == {"127.0.0.1"}
 
@@ -89,11 +107,11 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.01, 0.6, 0.99])
-def test_a_truncated_file(tiny: TinyModel, tmp_path: Path, share: float) -> None:
+def test_a_truncated_file(tiny: TinyModel, tmp_path: Path, share: float, native: Path | None) -> None:
     data = tiny.path.read_bytes()
     (tmp_path / "cut.gguf").write_bytes(data[: int(len(data) * share)])
     with pytest.raises(ModelError, match=r"cut\.gguf: llama\.cpp cannot load it \(.+\); make or download") as caught:
-        server(tmp_path / "cut.gguf", tmp_path).start()
+        server(tmp_path / "cut.gguf", tmp_path, native=native).start()
     assert "\n" not in str(caught.value)
 
 

@@ -114,6 +114,32 @@ def test_versions_name_the_build() -> None:
     assert "AVX2 = 1" in found["system_info"]
 
 
+def test_another_library_is_loaded_instead_before_the_wheels() -> None:
+    code = """
+from pathlib import Path
+from quantcheck.errors import EngineUnavailable
+from quantcheck.ggml import library
+wheel = library.find()
+library.use(Path("/nowhere/libllama.so"))
+try:
+    library.load()
+except EngineUnavailable as error:
+    print(error)
+library.use(wheel)
+library.load()
+try:
+    library.use(Path("/nowhere/libllama.so"))
+except RuntimeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    first, second = done.stdout.splitlines()
+    assert "/nowhere/libllama.so: cannot open" in first
+    assert first.endswith("quantcheck engines remove llama.cpp; quantcheck engines install llama.cpp")
+    assert second == "llama.cpp is loaded already"
+
+
 def test_log_keeps_the_last_lines_and_the_first_error() -> None:
     log = Log(lines=3)
     for level, text in [(2, "one\n"), (2, "two\n"), (4, "first "), (5, "error\n"), (4, "second error\n")]:

@@ -27,13 +27,14 @@ class Run:
         self.artifacts = synthetic.artifacts()
         self.overlaps: list[dict[str, Any]] = []
         self.finished = True
+        self.environment = dict(synthetic.ENVIRONMENT)
 
     def warnings(self) -> list[WarningRow]:
         return self.summary().warnings
 
     def summary(self) -> Summary:
         experiment: Experiment = synthetic.experiment(**self.changes)
-        return build_summary(experiment, self.cells, self.artifacts, synthetic.ENVIRONMENT, [],
+        return build_summary(experiment, self.cells, self.artifacts, self.environment, [],
                              overlaps=self.overlaps, finished=self.finished)
 
     def load(self, **changes: Any) -> None:
@@ -112,6 +113,11 @@ def other_client(run: Run) -> None:
 
 def few_blocks(run: Run) -> None:
     run.cells, run.changes["blocks"] = synthetic.cells(blocks=2), 2
+
+
+def portable_build(run: Run, build: str = "wheel") -> None:
+    run.environment["cpu_flags"] = ["avx2", "fma", "avx512f", "avx512_vnni"]
+    run.changes["engine"] = {"kind": "llama.cpp", "build": build}
 
 
 def no_warmup(run: Run) -> None:
@@ -197,6 +203,7 @@ CASES: dict[str, tuple[Callable[[Run], None], str]] = {
                     "Q8_0 (block 2) at short@c8: the engine took the KV cache from 3 running requests"),
     "other_client": (other_client, "speed was measured by GuideLLM 0.8.1"),
     "few_blocks": (few_blocks, "fewer than 3 blocks"),
+    "portable_build": (portable_build, "knows AVX2 and not this processor's avx512f, avx512_vnni: compiled for it"),
     "no_warmup": (no_warmup, "no request warms the engine up"),
     "one_load": (one_load, "speed was measured at 8 streams only"),
     "prefix_cache": (prefix_cache, "8% of the random prompts' tokens at short@c1 came from a prefix cache"),
@@ -250,8 +257,10 @@ def test_told_where_it_holds_and_alone(key: str) -> None:
     lambda run: calibration_overlap(run, 5),
     lambda run: unlike_sizes(run, 7_344_000),
     lambda run: peak_memory(run, 0),
+    lambda run: portable_build(run, "native"),
 ], ids=["clocks", "SM clock", "warm", "a few looks", "set clocks", "alone", "agrees", "not told", "host memory",
-       "no cache", "begin mark", "shared prefix", "cache told", "common phrase", "padding", "follows the weights"])
+       "no cache", "begin mark", "shared prefix", "cache told", "common phrase", "padding", "follows the weights",
+       "compiled for it"])
 def test_silent_just_below(change: Callable[[Run], None]) -> None:
     run = Run()
     change(run)

@@ -23,7 +23,7 @@ def command(ctx: click.Context) -> None:
             click.echo(f"{'':<15} installed{old}: {versions}; {one.size / 1e9:.2f} GB; {one.python}")
         if not own:
             click.echo(f"{'':<15} not installed -> quantcheck engines install {name}")
-    click.echo(f"{'llama.cpp':<15} serves GGUF variants; comes with quantcheck")
+    click.echo(f"{'llama.cpp wheel':<15} serves GGUF variants; comes with quantcheck")
 
 
 @command.command("install")

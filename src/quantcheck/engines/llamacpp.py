@@ -1,4 +1,4 @@
-"""llama.cpp's HTTP server, out of the pinned xllamacpp wheel, in a child process of our own."""
+"""llama.cpp's HTTP server, out of the pinned xllamacpp wheel or compiled here, in a child process of our own."""
 
 import os
 import sys
@@ -32,10 +32,14 @@ def default_threads() -> int:
 class LlamaCppServer(ServedEngine):
     """One start of the server with one model: `slots` requests at once, each of up to `tokens` tokens.
 
+    `native`: a llama-server of the wheel's version that serves in the wheel's place, its library beside it.
     `settings.context`, when given, replaces `tokens`; raises `SpecError` when it is smaller.
     """
 
-    def __init__(self, settings: Settings, model: Path, *, name: str, slots: int, tokens: int, log: Path) -> None:
+    def __init__(
+        self, settings: Settings, model: Path, *, name: str, slots: int, tokens: int, log: Path,
+        native: Path | None = None,
+    ) -> None:
         if settings.context is not None and settings.context < tokens:
             raise SpecError(
                 f"engine.context: {settings.context} tokens are fewer than the {tokens} of the longest prompt with its "
@@ -50,6 +54,7 @@ class LlamaCppServer(ServedEngine):
             slots=settings.slots or slots,
             context=-(-need // CONTEXT_STEP) * CONTEXT_STEP,
             port=settings.port or 0,
+            native=str(native or ""),
         )
         process = ManagedProcess(
             [sys.executable, "-u", "-m", "quantcheck.engines.llamacpp_server", self._server.to_json()],
@@ -76,6 +81,7 @@ class LlamaCppServer(ServedEngine):
         log = self._process.log_text()
         return {
             "kind": "llama.cpp",
+            "build": "native" if self._server.native else "wheel",
             "xllamacpp": self._facts.get("xllamacpp"),
             "llama_cpp": self._facts.get("llama_cpp"),
             "system_info": self._facts.get("system_info"),

@@ -3,16 +3,22 @@
 SETTINGS is one JSON object, see `ServerSettings`. The server inside the xllamacpp wheel runs in threads of this
 process, so this process is what the parent starts, watches, measures and ends. Once the server listens, its
 address and what the wheel says of itself are announced on stdout (`ready.py`).
+
+With `native` this process becomes that llama-server, told the same by its options. Its address is announced before.
 """
 
 import ctypes
 import importlib.metadata
 import json
+import os
+import socket
 import sys
 import threading
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from quantcheck.engines.loopback import LOOPBACK
 from quantcheck.engines.ready import announce
 from quantcheck.ggml.library import find
 
@@ -25,7 +31,10 @@ VERBOSITY = 4
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Everything that the server is told. `port` 0: any free one. `context` is per slot, in tokens."""
+    """Everything that the server is told. `port` 0: any free one. `context` is per slot, in tokens.
+
+    `native`: the path of a llama-server of the wheel's version, its library beside it; empty: the wheel's.
+    """
 
     model: str
     alias: str
@@ -33,6 +42,7 @@ class ServerSettings:
     slots: int
     context: int
     port: int = 0
+    native: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -67,18 +77,49 @@ def _parameters(settings: ServerSettings) -> Any:
     return p
 
 
-def _llama_version() -> str:
-    """llama.cpp's own version: the wheel's BUILD_INFO says "unknown"."""
-    function = ctypes.CDLL(str(find())).llama_version  # already loaded: this only looks the name up
+def _options(settings: ServerSettings, port: int) -> list[str]:
+    """What `_parameters` says, as llama-server's options; others have the same defaults."""
+    return [
+        "--model", settings.model, "--alias", settings.alias, "--host", LOOPBACK, "--port", str(port), "--offline",
+        "--parallel", str(settings.slots), "--ctx-size", str(settings.context * settings.slots),
+        "--threads", str(settings.threads), "--threads-batch", str(settings.threads), "--gpu-layers", "0",
+        "--fit", "off", "--no-cache-prompt", "--cache-ram", "0", "--no-cache-idle-slots", "--ctx-checkpoints", "0",
+        "--metrics", "--no-slots", "--no-ui", "--cors-origins", "", "--sse-ping-interval", "-1",
+        "--verbosity", str(VERBOSITY),
+    ]  # fmt: skip
+
+
+def _asked(library: Path, name: str) -> str:
+    """The text that the library's function `name` returns, such as its version: the wheel's BUILD_INFO says "unknown".
+    """
+    function = getattr(ctypes.CDLL(str(library)), name)
     function.restype = ctypes.c_char_p
     return str(function().decode())
 
 
+def _become(settings: ServerSettings) -> int:
+    port = settings.port
+    if not port:
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port = probe.getsockname()[1]
+    library = Path(settings.native).with_name("libllama.so")
+    announce({
+        "base_url": f"http://{LOOPBACK}:{port}",
+        "xllamacpp": importlib.metadata.version("xllamacpp"),
+        "llama_cpp": _asked(library, "llama_version"),
+        "system_info": _asked(library, "llama_print_system_info").strip(" |"),
+    })
+    os.execv(settings.native, [settings.native, *_options(settings, port)])
+
+
 def main(argv: list[str]) -> int:
     """Serves until killed. Exit status 3: the server refused the model or its settings (see the log)."""
+    settings = ServerSettings(**json.loads(argv[1]))
+    if settings.native:
+        return _become(settings)
     import xllamacpp
 
-    settings = ServerSettings(**json.loads(argv[1]))
     try:
         server = xllamacpp.Server(_parameters(settings))
     except RuntimeError as error:
@@ -87,7 +128,7 @@ def main(argv: list[str]) -> int:
     facts = {
         "base_url": server.listening_address,
         "xllamacpp": importlib.metadata.version("xllamacpp"),
-        "llama_cpp": _llama_version(),
+        "llama_cpp": _asked(find(), "llama_version"),
         "system_info": xllamacpp.get_system_info().strip(" |"),
     }
     announce(facts)

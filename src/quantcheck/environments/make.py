@@ -14,6 +14,7 @@ from pathlib import Path
 
 from quantcheck.environments.installed import RECORD, Environment, folder, read
 from quantcheck.environments.lock import Lock, lock_of
+from quantcheck.environments.native import compiled_for, require_compiler, steps
 from quantcheck.environments.uv import find_uv, uv_environment
 from quantcheck.errors import EngineUnavailable
 from quantcheck.process.managed import ManagedProcess
@@ -42,6 +43,8 @@ def install(name: str, progress: Callable[[str], None]) -> Environment:
             progress(f"{name}: already installed")
             return found
         uv, environ = find_uv(), uv_environment()
+        if lock.source is not None:
+            require_compiler(environ)
         making = _making(final)  # ours alone, under the lock
         with disk_errors(making):
             for left in (making, final):
@@ -105,15 +108,29 @@ def _fill(uv: str, environ: Mapping[str, str], lock: Lock, making: Path, progres
             f"the environment {lock.name} could not be made ({_reason(said)}); "
             f"see to the package sources (pip config list) and the disk, then: quantcheck engines install {lock.name}"
         )
+    if lock.source is not None:
+        _compile(environ, lock.name, lock.source, making, progress)
     done, said = _run([str(python), "-I", "-c", _VERSIONS], environ, making)
     if not done:
         raise EngineUnavailable(f"the environment {lock.name} does not start: {_reason(said)}")
     known = json.loads(said.splitlines()[-1])
     size = sum(path.lstat().st_size for path in making.rglob("*") if path.is_file() and not path.is_symlink())
-    record = {"schema_version": 1, "name": lock.name, "digest": lock.digest, "size": size,
-              "versions": {package: known[package] for package in lock.main if package in known}}
+    versions = {package: known[package] for package in lock.main if package in known}
+    record = {"schema_version": 1, "name": lock.name, "digest": lock.digest, "size": size, "versions": versions}
+    if lock.source is not None:
+        package, _, version = lock.source.partition(" ")[0].partition("==")
+        record |= {"versions": {package: version, **versions}, **compiled_for()}
     with disk_errors(making / RECORD):
         (making / RECORD).write_text(json.dumps(record, indent=1))
+
+
+def _compile(environ: Mapping[str, str], name: str, source: str, making: Path, progress: Callable[[str], None]) -> None:
+    for step in steps(making, source):
+        progress(f"{name}: {step.doing}")
+        done, said = _run(step.command, environ, making)
+        if not done:
+            raise EngineUnavailable(f"{name} could not be compiled ({step.doing}: {_reason(said)}); see to it, then: "
+                                    f"quantcheck engines install {name}")
 
 
 def _run(command: list[str], environ: Mapping[str, str], making: Path) -> tuple[bool, str]:
@@ -133,9 +150,10 @@ def _run(command: list[str], environ: Mapping[str, str], making: Path) -> tuple[
 
 
 def _reason(said: str) -> str:
-    """uv's reason in one line."""
+    """The tool's reason in one line."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    named = [line for line in lines if line.lower().startswith(("error", "cause", "caused by", "×", "╰─▶"))]
+    marks = ("error", "cause", "caused by", "×", "╰─▶", "cmake error", "failed:")
+    named = [line for line in lines if line.lower().startswith(marks)]
     return " ".join(named or lines[-1:])[:400] or "no reason given"
 
 

@@ -1,4 +1,4 @@
-"""Finding, checking and loading llama.cpp's shared object out of the `xllamacpp` wheel.
+"""Finding, checking and loading llama.cpp's shared object out of the `xllamacpp` wheel, or another of its version.
 
 The wheel needs no compiler and its extension module exports llama.cpp's C functions; ctypes calls them without
 importing the Python side. Before the file is opened the CPU is checked (the wheel is built for AVX2 without
@@ -27,7 +27,7 @@ from typing import Any
 from quantcheck.errors import EngineUnavailable
 from quantcheck.ggml.layout import Batch, ContextParams, LogCallback, ModelParams, TypeTraits, drift
 
-__all__ = ["CPU_FEATURES", "WHEEL", "WHEEL_VERSION", "Log", "check_cpu", "find", "load", "log", "versions"]
+__all__ = ["CPU_FEATURES", "WHEEL", "WHEEL_VERSION", "Log", "check_cpu", "find", "load", "log", "use", "versions"]
 
 WHEEL = "xllamacpp"
 WHEEL_VERSION = "2026.10.11549"
@@ -103,8 +103,23 @@ def check_cpu(cpuinfo: str | None = None) -> None:
         )
 
 
+_used: list[Path] = []
+
+
+def use(library: Path) -> None:
+    """Have this process load `library` instead of the wheel's; before anything has loaded that."""
+    if load.cache_info().currsize:
+        raise RuntimeError("llama.cpp is loaded already")
+    _used[:] = [library]
+
+
 def find() -> Path:
-    """The path of the wheel's shared object; EngineUnavailable when it is missing or of another version."""
+    """The path of the shared object: what `use` said, else the wheel's.
+
+    EngineUnavailable when the wheel is missing or of another version.
+    """
+    if _used:
+        return _used[0]
     try:
         version = importlib.metadata.version(WHEEL)
     except importlib.metadata.PackageNotFoundError:
@@ -119,6 +134,12 @@ def find() -> Path:
             if file.suffix in (".so", ".pyd", ".dylib"):
                 return file
     raise EngineUnavailable(f"{WHEEL} {version} is installed without its shared object: {_INSTALL} --force-reinstall")
+
+
+def _remedy() -> str:
+    if _used:
+        return "compile it again: quantcheck engines remove llama.cpp; quantcheck engines install llama.cpp"
+    return f"{_INSTALL} --force-reinstall"
 
 
 @contextmanager
@@ -146,16 +167,16 @@ def load() -> ctypes.CDLL:
         with _passive_waiting():
             lib = ctypes.CDLL(str(path))
     except OSError as error:
-        hint = "; install libgomp (Debian: apt-get install libgomp1)" if "libgomp" in str(error) else f"; {_INSTALL}"
-        raise EngineUnavailable(f"llama.cpp does not load: {error}{hint}") from error
+        remedy = "install libgomp (Debian: apt-get install libgomp1)" if "libgomp" in str(error) else _remedy()
+        raise EngineUnavailable(f"llama.cpp does not load: {error}; {remedy}") from error
     try:
         _declare(lib)
     except AttributeError as error:
-        raise EngineUnavailable(f"{path.name} lacks a function ({error}): {_INSTALL} --force-reinstall") from error
+        raise EngineUnavailable(f"{path.name} lacks a function ({error}): {_remedy()}") from error
     found = drift(lib)
     if found:
         raise EngineUnavailable(
-            f"{path.name} is not the {WHEEL_VERSION} that quantcheck knows ({found[0]}): {_INSTALL} --force-reinstall"
+            f"{path.name} is not the {WHEEL_VERSION} that quantcheck knows ({found[0]}): {_remedy()}"
         )
     lib.llama_log_set(_callback, None)
     lib.llama_backend_init()

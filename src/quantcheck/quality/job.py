@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from quantcheck.engines.hf.scorer import TransformersScorer
 from quantcheck.engines.scorer import Scorer, TopScorer
+from quantcheck.ggml import library
 from quantcheck.quality.continuations import continue_prompts
 from quantcheck.quality.corpus import score_corpus
 from quantcheck.quality.early import EarlyStop, in_look_order, look_every
@@ -58,8 +59,8 @@ Known = tuple[dict[str, Any], Table]
 class Job(BaseModel):
     """What one scoring process does; `suites` are names out of `quality`.
 
-    `model`: a GGUF file, scored in this process; with `server` the Hugging Face folder that is served there, with
-    `held` the one that transformers loads.
+    `model`: a GGUF file, scored in this process by the wheel's llama.cpp or by `library`; with `server` the Hugging
+    Face folder that is served there, with `held` the one that transformers loads.
     `logits`: corpus name to the file of the baseline's logits (of a server's likeliest tokens), which the `role`
     baseline writes and a variant reads. `threads` and `batch_tokens` are llama.cpp's; `threads` also says how
     many answers lie between two looks of `early`.
@@ -83,6 +84,7 @@ class Job(BaseModel):
     early: EarlyStop | None = None
     server: Server | None = None
     held: Held | None = None
+    library: Path | None = None
     spans: dict[str, Span] | None = None
     cut_for: list[BatchShape] | None = None
 
@@ -94,6 +96,8 @@ class Job(BaseModel):
 def main(folder: Path) -> int:
     """Do FOLDER's job; 0 when all of it is done, else the error's exit code."""
     job = Job.model_validate_json((folder / "job.json").read_text(encoding="utf-8"))
+    if job.library is not None:
+        library.use(job.library)
     return told(folder, partial(_do, job, folder))
 
 

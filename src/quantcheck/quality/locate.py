@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from quantcheck.engines.hf.process import Loaded
 from quantcheck.engines.scorer import Scorer
 from quantcheck.errors import SpecError
+from quantcheck.ggml import library
 from quantcheck.quality.divergence import BaselineLogits, LogitsWriter
 from quantcheck.quality.job import encode
 from quantcheck.quality.mixed import Mixed, mixed_files, mixed_modules
@@ -32,7 +33,8 @@ __all__ = ["LocateJob", "Located", "locate", "main"]
 
 
 class LocateJob(BaseModel):
-    """`baseline`, `variant`: GGUF files, or with `held` and `beside` folders that transformers loads so.
+    """`baseline`, `variant`: GGUF files, scored by the wheel's llama.cpp or by `library`, or with `held` and `beside`
+    folders that transformers loads so.
 
     `suite`: a corpus of `quality`, `tokens` of which are scored. `reverse`: the variant with one module of the
     baseline, instead of the baseline with one of the variant.
@@ -50,6 +52,7 @@ class LocateJob(BaseModel):
     reverse: bool = False
     held: Held | None = None
     beside: Loaded | None = None
+    library: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ def _mixed(job: LocateJob, folder: Path) -> Iterator[Mixed]:
 def main(folder: Path) -> int:
     """Do FOLDER's job; 0 when all of it is done, else the error's exit code."""
     job = LocateJob.model_validate_json((folder / "job.json").read_text(encoding="utf-8"))
+    if job.library is not None:
+        library.use(job.library)
 
     def do(tell: Tell) -> None:
         with _mixed(job, folder) as mixed:

@@ -22,6 +22,7 @@ class Seen:
     artifacts: Mapping[str, Mapping[str, Any]]
     overlaps: Sequence[Mapping[str, Any]]
     cells: CellCount
+    environment: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ def build_summary(
         metrics={key: asdict(metric) for key, metric in METRICS.items()},
         warnings=warning_rows(Seen(
             index, tasks, loads, memory, speed_summary(index, index.again).word, artifacts, list(overlaps),
-            count,
+            count, environment,
         )),
         not_measured=not_measured_rows(index, environment, roofline_missing(index, artifacts, environment)),
     )

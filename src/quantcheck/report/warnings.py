@@ -9,6 +9,7 @@ from quantcheck.report.gpu_warnings import GPU_PATTERNS
 from quantcheck.report.pattern import Pattern, Seen
 from quantcheck.report.summary import WarningRow
 from quantcheck.spec.arguments import unlike_arguments
+from quantcheck.spec.experiment import LlamaCppEngine
 from quantcheck.stats import items_for_noninferiority, minimum_detectable_difference
 
 __all__ = ["PATTERNS", "warning_rows"]
@@ -19,6 +20,7 @@ CACHED_SHARE = 0.01
 """Of the prompts' tokens; a begin mark that all prompts share stays below it."""
 CLOCK_RATIO = 1.1
 SIZE_RATIO = 1.01
+BEYOND_AVX2 = ("avx_vnni", "avx512", "amx")
 SAVED = 0.2
 """Of the baseline's resident memory: a saving of weights from here on should be seen in it."""
 SEEN_OF_SAVED = 0.25
@@ -205,6 +207,14 @@ def _unlike_options(seen: Seen) -> Iterator[str]:
         yield f"{name} was served with other options than the baseline, {told}: the ratio is not its format's alone"
 
 
+def _portable_build(seen: Seen) -> Iterator[str]:
+    engine = seen.index.experiment.engine
+    more = [flag for flag in seen.environment.get("cpu_flags") or () if flag.startswith(BEYOND_AVX2)]
+    if isinstance(engine, LlamaCppEngine) and engine.build == "wheel" and seen.index.loads and more:
+        yield (f"speed is of llama.cpp's wheel, whose code knows AVX2 and not this processor's {', '.join(more)}: "
+               "compiled for it, formats can be to each other what they are not here")
+
+
 PATTERNS: tuple[Pattern, ...] = (
     Pattern("unfinished", _unfinished, "run the experiment again: it goes on where it stopped"),
     Pattern("client_limited", _client_limited, "use fewer streams, or give the client more free cores"),
@@ -213,6 +223,8 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("baseline_moved", _twin_moved, "end other programs and measure again, with more blocks"),
     Pattern("clocks_moved", _clocks, "fix the clocks or cool the machine, and measure again"),
     *GPU_PATTERNS,
+    Pattern("portable_build", _portable_build,
+            "quantcheck engines install llama.cpp (minutes), then engine.build: native"),
     Pattern("few_blocks", _few_blocks, "give blocks: 5 or more"),
     Pattern("no_warmup", _no_warmup, "give load.warmup_requests: 1 or more"),
     Pattern("one_load", _one_load, "add others to load.concurrency, such as [1, 8, 32]"),

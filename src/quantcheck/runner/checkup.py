@@ -86,11 +86,14 @@ def _disk(name: str, path: Path) -> Check:
 def _environments() -> Iterator[Check]:
     current = {one.name: one for one in environments.installed() if one.current}
     for name in environments.NAMES:
+        compiles = environments.lock_of(name).source is not None
+        shown = f"{name}, native" if compiles else name
         if name in current:
             one = current[name]
-            yield Check(name, "ok", ", ".join(f"{package} {version}" for package, version in one.versions.items()))
+            yield Check(shown, "ok", ", ".join(f"{package} {version}" for package, version in one.versions.items()))
         else:
-            yield Check(name, "-", "not installed", f"not needed for GGUF: quantcheck engines install {name}")
+            need = "the wheel does" if compiles else "not needed for GGUF"
+            yield Check(shown, "-", "not installed", f"{need}: quantcheck engines install {name}")
 
 
 def _llama_cpp() -> Check:

@@ -61,8 +61,8 @@ class LoadStep:
 Step = QualityStep | LoadStep
 
 _NO_MATTER = {"start_timeout_s", "port", "scoring_threads", "python", "api_key_env", "concurrency",
-              "top_logprobs"}
-"""Settings of an engine that change no figure of speed."""
+              "top_logprobs", "build"}
+"""Settings of an engine that change no figure of speed, or that its version tells."""
 LEAST_PER_STREAM = 3
 """A stream that answers fewer requests than this shows its ramp, not its rate."""
 _ITEM_TOKENS = 64

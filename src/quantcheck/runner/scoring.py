@@ -23,8 +23,8 @@ from quantcheck.runner.listen import events_of, raised
 from quantcheck.runner.loading import loaded_of, scoring_batch
 from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.runner.progress import Progress
-from quantcheck.runner.serving import scored_at_once, scored_tokens, scoring_engine
-from quantcheck.spec.experiment import AGAIN, OpenAIEngine, TransformersEngine
+from quantcheck.runner.serving import native_of, scored_at_once, scored_tokens, scoring_engine
+from quantcheck.spec.experiment import AGAIN, LlamaCppEngine, OpenAIEngine, TransformersEngine
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.gpu_memory import GpuMemory
 from quantcheck.variants.artifact import Artifact
@@ -155,6 +155,7 @@ def _run(
             early=_early(plan, step, subjects, entry, artifacts, store),
             server=engine.server,
             held=engine.held,
+            library=engine.library,
             spans=None if spans is None else dict(spans),
         )
         (folder / "job.json").write_text(job.model_dump_json(by_alias=True), encoding="utf-8")
@@ -199,6 +200,7 @@ class _Engine:
     """What answers a scoring process: a server that was started for it, a worker of its own (`held`), or llama.cpp.
 
     `check` raises `EngineError` when the server is gone; `facts` are for the record. `batch_tokens` of the other two.
+    `library`: llama.cpp's, where it is not the wheel's.
     """
 
     server: Server | None
@@ -206,6 +208,7 @@ class _Engine:
     facts: dict[str, Any]
     batch_tokens: int
     held: Held | None = None
+    library: Path | None = None
 
 
 @contextmanager
@@ -215,9 +218,10 @@ def _engine(
 ) -> Iterator[_Engine]:
     """vLLM is started for one scoring process, and ended with it; a server of the user's is asked, and stays."""
     experiment = plan.experiment
-    if experiment.engine.kind == "llama.cpp":
-        batch = _batch(entry)
-        yield _Engine(None, lambda: None, {"threads": threads(plan), "batch_tokens": batch}, batch)
+    if isinstance(experiment.engine, LlamaCppEngine):
+        batch, compiled = _batch(entry), native_of(experiment)
+        facts = {"build": experiment.engine.build, "threads": threads(plan), "batch_tokens": batch}
+        yield _Engine(None, lambda: None, facts, batch, library=compiled.library if compiled else None)
         return
     if isinstance(experiment.engine, TransformersEngine):
         size, most = scoring_batch(experiment.engine, again=entry.endswith(AGAIN))

@@ -10,6 +10,7 @@ from quantcheck.engines.open import open_engine
 from quantcheck.engines.scorer import TOP_K
 from quantcheck.engines.vllm_python import vllm_packages
 from quantcheck.environments import python_of
+from quantcheck.environments.native import Native, native
 from quantcheck.errors import SpecError
 from quantcheck.ggml.library import WHEEL_VERSION
 from quantcheck.quality.job import encode
@@ -17,12 +18,12 @@ from quantcheck.quality.named import TASK_CONTEXT
 from quantcheck.quality.suites import Corpus, NamedTask, Suite
 from quantcheck.runner.endpoints import running_server
 from quantcheck.runner.loading import packages_of, python_with_transformers, scoring_batch
-from quantcheck.spec.experiment import Experiment, OpenAIEngine, TransformersEngine, VllmEngine
+from quantcheck.spec.experiment import Experiment, LlamaCppEngine, OpenAIEngine, TransformersEngine, VllmEngine
 from quantcheck.variants.artifact import Artifact
 from quantcheck.variants.shapes import read_config_file
 
-__all__ = ["engine_of", "engine_version", "interpreter", "own_arguments", "scored_at_once", "scored_tokens",
-           "scoring_depends", "scoring_engine"]
+__all__ = ["engine_of", "engine_version", "interpreter", "native_of", "own_arguments", "scored_at_once",
+           "scored_tokens", "scoring_depends", "scoring_engine"]
 
 SCORED_AT_ONCE, AGAIN_AT_ONCE = 16, 5
 """Requests in flight when a server scores, and when it scores the twin."""
@@ -45,6 +46,7 @@ def engine_of(
     return open_engine(
         experiment.engine, variant=entry, model=artifact.path, slots=slots, tokens=tokens, log=log,
         python=interpreter(experiment), arguments={**own_arguments(experiment, variant, artifact), **(options or {})},
+        native=compiled.server if (compiled := native_of(experiment)) else None,
     )
 
 
@@ -61,12 +63,19 @@ def interpreter(experiment: Experiment) -> Path | None:
 
 def engine_version(experiment: Experiment) -> str | None:
     """What stored figures depend on; None for the fake engine. Raises `EngineUnavailable`."""
-    if experiment.engine.kind == "llama.cpp":
-        return WHEEL_VERSION
+    if isinstance(experiment.engine, LlamaCppEngine):
+        return f"{WHEEL_VERSION} native" if native_of(experiment) else WHEEL_VERSION
     if isinstance(experiment.engine, TransformersEngine):
         return packages_of(experiment.engine)
     python = interpreter(experiment)
     return None if python is None else vllm_packages(python)["vllm"]
+
+
+def native_of(experiment: Experiment) -> Native | None:
+    """llama.cpp as it was compiled here, where it is asked for. Raises `EngineUnavailable` where it is not installed.
+    """
+    engine = experiment.engine
+    return native() if isinstance(engine, LlamaCppEngine) and engine.build == "native" else None
 
 
 def scored_at_once(experiment: Experiment, *, again: bool) -> int:

@@ -32,9 +32,12 @@ takes a default of quantcheck's away."""
 
 
 class LlamaCppEngine(Part):
-    """llama.cpp through the pinned xllamacpp wheel."""
+    """llama.cpp, of the version of the pinned xllamacpp wheel."""
 
     kind: Literal["llama.cpp"] = "llama.cpp"
+    build: Literal["wheel", "native"] = Field(
+        "wheel", description="wheel: machine code for any processor with AVX2; native: compiled for this one by "
+                             "`quantcheck engines install llama.cpp`")
     threads: PositiveInt | None = Field(None, description="compute threads; none: cores minus one, at least 1")
     scoring_threads: PositiveInt | None = Field(None, description="threads for quality; none: all cores")
     slots: PositiveInt | None = Field(None, description="requests served at once; none: the most streams, or 8")
