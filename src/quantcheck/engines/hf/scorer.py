@@ -16,6 +16,9 @@ from quantcheck.errors import ModelError, SpecError
 __all__ = ["TransformersScorer", "batches"]
 
 _DEFAULT_CONTEXT = 4096
+_CACHED = 4
+"""Answers that are written together may hold so many times `batch_tokens`, in the cache: a step of a few takes about as
+long as one of many."""
 
 
 class TransformersScorer:
@@ -25,7 +28,8 @@ class TransformersScorer:
         loaded: which model, and how it is loaded.
         log: file for what the worker prints.
         batch_size: sequences that share a pass, at most.
-        batch_tokens: tokens that share a pass, padding included; a longer sequence has one of its own.
+        batch_tokens: tokens that share a pass, padding included; a longer sequence has one of its own. Answers that
+            are written together may hold four times as many.
         alive: called while the worker is waited for.
 
     The two are the batch's shape. Another shape sums in another order and so moves the figures a little: that is the
@@ -121,7 +125,8 @@ class TransformersScorer:
         chooser = Temperature(sampling, max_tokens) if sampling else None
         texts: list[IntArray] = [np.empty(0, dtype=np.int32)] * len(prompts)
         order = sorted(range(len(prompts)), key=lambda place: (len(prompts[place]), place))
-        for batch in self._batches(prompts, order, answer=max_tokens):
+        lengths = [len(prompt) + max_tokens for prompt in prompts]
+        for batch in batches(lengths, order, self.batch_size, _CACHED * self.batch_tokens):
             for place, written in self._write(prompts, batch, max_tokens, ends, chooser).items():
                 texts[place] = np.array(written, dtype=np.int32)
         return texts
@@ -179,10 +184,9 @@ class TransformersScorer:
     ) -> None:
         self.close()
 
-    def _batches(self, sequences: Sequence[IntArray], order: Sequence[int], answer: int = 0) -> Iterator[list[int]]:
-        """Places of sequences that share a pass, in `order`; `answer`: tokens that each will hold beside its own."""
-        lengths = [len(sequence) + answer for sequence in sequences]
-        return batches(lengths, order, self.batch_size, self.batch_tokens)
+    def _batches(self, sequences: Sequence[IntArray], order: Sequence[int]) -> Iterator[list[int]]:
+        """Places of sequences that share a pass, in `order`."""
+        return batches([len(sequence) for sequence in sequences], order, self.batch_size, self.batch_tokens)
 
     def _check(self, what: str, tokens: IntArray, room: int) -> None:
         if len(tokens) == 0:
