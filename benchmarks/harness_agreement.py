@@ -43,7 +43,7 @@ from quantcheck import reference
 from quantcheck.engines.hf.process import Loaded
 from quantcheck.engines.hf.scorer import TransformersScorer
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-from quantcheck.engines.scorer import TOP_K, Answerer, IntArray, LogLikelihood, Seeded
+from quantcheck.engines.scorer import TOP_K, Answerer, IntArray, LogLikelihood, Over, Seeded
 from quantcheck.engines.served_scorer import ServedScorer
 from quantcheck.engines.vllm import VllmServer
 from quantcheck.environments import python_of
@@ -97,8 +97,8 @@ class Counting:
         return self.inner.loglikelihoods(pairs)
 
     def generate(self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int],
-                 sampling: Seeded | None = None) -> list[IntArray]:
-        return self.inner.generate(prompts, max_tokens, stop, sampling)
+                 sampling: Seeded | None = None, over: Over | None = None) -> list[IntArray]:
+        return self.inner.generate(prompts, max_tokens, stop, sampling, over)
 
     def close(self) -> None:
         self.inner.close()

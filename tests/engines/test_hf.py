@@ -18,7 +18,7 @@ from quantcheck.engines.folder_tokenizer import FolderTokenizer
 from quantcheck.engines.hf.process import Loaded, Worker
 from quantcheck.engines.hf.scorer import TransformersScorer
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-from quantcheck.engines.scorer import IntArray, Seeded
+from quantcheck.engines.scorer import LOOK, IntArray, Seeded
 from quantcheck.ggml.vocabulary import Vocabulary
 from quantcheck.quality.perplexity import score_windows
 from quantcheck.quality.windows import windows
@@ -128,6 +128,16 @@ def test_one_alone_is_written_as_in_a_batch(scorer: TransformersScorer, document
         singly = [scorer.generate([prompt], 8, {0}, sampling and Seeded(0.8, 0.9, [seed]))[0]
                   for seed, prompt in enumerate(documents)]
         assert [answer.tolist() for answer in together] == [answer.tolist() for answer in singly]
+
+
+def test_an_answer_that_is_over_ends_at_the_next_look(scorer: TransformersScorer, documents: list[IntArray]) -> None:
+    whole = scorer.generate(documents, 2 * LOOK + 5, set())
+    end = int(whole[1][3])
+    found = scorer.generate(documents, 2 * LOOK + 5, set(), over=lambda written: end in written.tolist())
+    for answer, same in zip(found, whole, strict=True):
+        place = same.tolist().index(end) + 1 if end in same.tolist() else len(same)
+        assert answer.tolist() == same[: -(-place // LOOK) * LOOK].tolist()
+    assert len(found[1]) == LOOK
 
 
 PLAIN = """

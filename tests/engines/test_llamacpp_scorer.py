@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
 from quantcheck.engines.packing import Branches, stems
-from quantcheck.engines.scorer import Scorer
+from quantcheck.engines.scorer import LOOK, Scorer
 from quantcheck.errors import ModelError, SpecError
 from tests.ggml.oracle import forward, log_softmax
 from tests.ggml.tiny import TinyModel, TinyShape, random_weights, write_gguf, write_tiny
@@ -222,6 +222,18 @@ def test_more_prompts_than_slots_flow_through(tiny: TinyModel) -> None:
     for prompt, output, same in zip(prompts, outputs, again, strict=True):
         assert_greedy(tiny, prompt, output, 20, stop)
         np.testing.assert_array_equal(output, same)
+
+
+def test_an_answer_that_is_over_ends_at_the_next_look_and_the_others_go_on(scorer: LlamaCppScorer) -> None:
+    prompts = [tokens(5 + seed, seed) for seed in range(4)]
+    whole = scorer.generate(prompts, 3 * LOOK + 5, set())
+    end = int(whole[2][LOOK + 3])
+    found = scorer.generate(prompts, 3 * LOOK + 5, set(), over=lambda written: end in written.tolist())
+    for answer, same in zip(found, whole, strict=True):
+        (places,) = np.nonzero(same == end)
+        looks = -(-(int(places[0]) + 1) // LOOK) * LOOK if len(places) else len(same)
+        np.testing.assert_array_equal(answer, same[:looks])
+    assert len(found[2]) <= 2 * LOOK < len(whole[2])
 
 
 def test_the_same_calls_give_the_same_bits(tiny: TinyModel) -> None:

@@ -72,6 +72,17 @@ def test_generate_is_greedy_and_leaves_the_stop_out(server: Server) -> None:
     assert cut.tolist() == whole[:first].tolist()
 
 
+def test_what_may_be_over_is_written_in_rounds(server: Server) -> None:
+    roomy = ServedScorer(Endpoint(server.url, "m", "completions"), VOCABULARY, 64, top_k=8)
+    whole, = roomy.generate([np.array([3])], 40, [])
+    seen: list[int] = []
+    found, = roomy.generate([np.array([3])], 40, [], over=lambda written: bool(seen.append(len(written))))
+    assert found.tolist() == whole.tolist()
+    assert seen == [32, 40]
+    cut, = roomy.generate([np.array([3])], 40, [], over=lambda written: True)
+    assert cut.tolist() == whole[:32].tolist()
+
+
 def test_each_drawn_answer_has_its_own_seed(server: Server) -> None:
     scorer(server).generate(sequences(2), 2, [END], Seeded(0.7, 0.9, [2**64 - 1, 5]))
     drawn = sorted((body["seed"], body["temperature"], body["top_p"]) for body in server.bodies if "seed" in body)

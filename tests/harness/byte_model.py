@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from quantcheck.engines.scorer import IntArray, LogLikelihood, Seeded
+from quantcheck.engines.scorer import LOOK, IntArray, LogLikelihood, Over, Seeded
 
 EOT = 256
 MARK = "<|end|>"
@@ -57,7 +57,8 @@ class ByteModel:
         return found
 
     def generate(
-        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
+        over: Over | None = None,
     ) -> list[IntArray]:
         found = []
         for prompt in prompts:
@@ -66,6 +67,8 @@ class ByteModel:
             token = self.next(int(prompt[-1]))
             while len(written) < max_tokens and token not in stop:
                 written.append(token)
+                if over and len(written) % LOOK == 0 and over(np.array(written, dtype=np.int32)):
+                    break
                 token = self.next(token)
             found.append(np.array(written, dtype=np.int32))
         return found
@@ -85,6 +88,7 @@ class Scripted(ByteModel):
         self.texts = list(texts)
 
     def generate(
-        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
+        over: Over | None = None,
     ) -> list[IntArray]:
         return [np.array(list(self.texts.pop(0).encode()), dtype=np.int32) for _ in prompts]

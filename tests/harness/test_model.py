@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quantcheck.engines.scorer import LOOK
 from quantcheck.errors import ModelError, SpecError
-from tests.harness.byte_model import EOT, MARK, ByteModel, ByteTokens, Scripted
+from tests.harness.byte_model import EOT, MARK, ByteModel, ByteTokens
 
 pytest.importorskip("lm_eval", reason="the extra quantcheck[eval] is not installed")
 
@@ -129,12 +130,18 @@ def test_an_answer_ends_before_the_first_stop_string(
     assert found == text[: min([text.find(stop) for stop in until if stop in text], default=len(text))]
 
 
-def test_rounds_carry_on_only_what_is_open() -> None:
-    answerer = Scripted(["a" * 32, "b.", "a" * 10 + "." + "a" * 117])
-    found = model(answerer).generate_until(requests(
-        "generate_until", ("x", {"until": ["."]}), ("y", {"until": ["."]})))
-    assert found == ["a" * 42, "b"]
-    assert answerer.texts == []
+def test_an_answer_ends_soon_after_its_stop_string_and_is_cut_there() -> None:
+    class Watched(ByteModel):
+        def generate(self, *rest: Any, **named: Any) -> Any:
+            self.found = super().generate(*rest, **named)
+            return self.found
+
+    answerer = Watched(3)
+    (whole,) = model(answerer).generate_until(requests("generate_until", ("a", {"until": [], "max_gen_toks": 200})))
+    stop = whole[20:22]
+    (found,) = model(answerer).generate_until(requests("generate_until", ("a", {"until": [stop], "max_gen_toks": 200})))
+    assert found == whole[: whole.find(stop)]
+    assert len(answerer.found[0]) == -(-(whole.find(stop) + 2) // LOOK) * LOOK < len(whole)
 
 
 def test_a_prompt_leaves_room_for_its_answer() -> None:
@@ -165,8 +172,8 @@ def test_a_chat_template_is_rendered_with_the_models_tokens() -> None:
 
 def test_token_ids_are_integers_of_32_bits() -> None:
     class Checking(ByteModel):
-        def generate(self, prompts: Any, *rest: Any) -> Any:
+        def generate(self, prompts: Any, *rest: Any, **named: Any) -> Any:
             assert all(prompt.dtype == np.int32 for prompt in prompts)
-            return super().generate(prompts, *rest)
+            return super().generate(prompts, *rest, **named)
 
     model(Checking()).generate_until(requests("generate_until", ("a" * 40, {"until": ["zz"]})))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-from quantcheck.engines.scorer import IntArray, Seeded
+from quantcheck.engines.scorer import IntArray, Over, Seeded
 from quantcheck.ggml.vocabulary import Vocabulary
 from quantcheck.quality.continuations import continue_prompts
 from quantcheck.quality.parts import Part, figures
@@ -26,7 +26,8 @@ class Scripted:
         self.script = script
 
     def generate(
-        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
+        over: Over | None = None,
     ) -> list[IntArray]:
         assert sampling is None
         ends = [at for at, token in enumerate(self.script) if token in stop]

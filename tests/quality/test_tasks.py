@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-from quantcheck.engines.scorer import LogLikelihood, Seeded
+from quantcheck.engines.scorer import LogLikelihood, Over, Seeded
 from quantcheck.ggml.model import Model
 from quantcheck.ggml.vocabulary import Vocabulary
 from quantcheck.quality.suites import ChoiceTask, GenerationTask, Item, load_suites
@@ -55,7 +55,8 @@ class Scripted:
         return [LogLikelihood(self._likelihoods[Letters().decode(np.concatenate(pair))], False) for pair in pairs]
 
     def generate(
-        self, prompts: Sequence[Tokens], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+        self, prompts: Sequence[Tokens], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
+        over: Over | None = None,
     ) -> list[Tokens]:
         self.calls.append(len(prompts))
         self.seeds += sampling.seeds if sampling else []

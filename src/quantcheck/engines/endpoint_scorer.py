@@ -14,7 +14,8 @@ from quantcheck.engines.base import Endpoint
 from quantcheck.engines.echo_logprobs import Spellings, read_told, top_of
 from quantcheck.engines.endpoint import headers_of, is_here
 from quantcheck.engines.probe import EXTRAS, probe_echo, question
-from quantcheck.engines.scorer import IntArray, Seeded, TopLogprobs
+from quantcheck.engines.rounds import in_rounds
+from quantcheck.engines.scorer import IntArray, Over, Seeded, TopLogprobs
 from quantcheck.engines.served_scorer import ServedScorer
 from quantcheck.errors import EngineError, SpecError
 
@@ -78,7 +79,8 @@ class EndpointScorer(ServedScorer):
                 for answer, tokens in zip(self._ask(bodies), sequences, strict=True)]
 
     def generate(
-        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
+        over: Over | None = None,
     ) -> list[IntArray]:
         """For each prompt: what the server writes, cut at the first token of `stop`, `max_tokens` at most.
 
@@ -86,6 +88,8 @@ class EndpointScorer(ServedScorer):
         text is cut into tokens again; if those are fewer than it wrote, it is asked for the rest.
         """
         self._check_room(prompts, max_tokens)
+        if over:
+            return in_rounds(lambda asked, size: self.generate(asked, size, stop), prompts, max_tokens, over)
         ends = frozenset(stop)
         seeds = sampling.seeds if sampling else [None] * len(prompts)
         written: list[IntArray] = [np.array([], dtype=np.int32) for _ in prompts]

@@ -12,7 +12,7 @@ import numpy as np
 
 from quantcheck.engines.packing import fill
 from quantcheck.engines.sampling import Chooser, Greedy
-from quantcheck.engines.scorer import IntArray
+from quantcheck.engines.scorer import LOOK, IntArray, Over
 from quantcheck.ggml.model import Context
 
 __all__ = ["Prompt", "continue_prompts"]
@@ -28,9 +28,11 @@ class Prompt:
 
 
 def continue_prompts(
-    context: Context, prompts: Sequence[Prompt], max_tokens: int, stop: Collection[int], chooser: Chooser | None = None
+    context: Context, prompts: Sequence[Prompt], max_tokens: int, stop: Collection[int],
+    chooser: Chooser | None = None, over: Over | None = None,
 ) -> list[Prompt]:
-    """Writes up to `max_tokens` tokens after each prompt, ends before one of `stop`; returns `prompts`.
+    """Writes up to `max_tokens` tokens after each prompt, ends before one of `stop` or once it is `over`; returns
+    `prompts`.
 
     `chooser` picks each token; none: greedily. Which prompts share a step depends on `prompts`, on when they end and
     on the context's shape only.
@@ -47,7 +49,7 @@ def continue_prompts(
         """Files the next token of a slot; the slot is freed when that was the end."""
         if token not in stop:
             prompt.written.append(token)
-            if len(prompt.written) < max_tokens:
+            if len(prompt.written) < max_tokens and not (over and _ended(prompt.written, over)):
                 return
         context.remove(slot)
         del active[slot]
@@ -70,6 +72,10 @@ def continue_prompts(
             for (slot, prompt), token in zip(list(active.items()), chosen, strict=True):
                 take(slot, prompt, token)
     return list(prompts)
+
+
+def _ended(written: list[int], over: Over) -> bool:
+    return len(written) % LOOK == 0 and over(np.array(written, dtype=np.int32))
 
 
 def _read(context: Context, group: Sequence[tuple[int, Prompt]], chooser: Chooser) -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 from quantcheck.engines.greedy import Prompt, continue_prompts
 from quantcheck.engines.packing import Branches, fill, pack_branches, pack_sequences, pack_stem, stems
 from quantcheck.engines.sampling import Greedy, Temperature
-from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood, Seeded, log_sum
+from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood, Over, Seeded, log_sum
 from quantcheck.errors import SpecError
 from quantcheck.ggml.library import versions
 from quantcheck.ggml.model import ALL_SEQUENCES, Context, Model
@@ -157,12 +157,13 @@ class LlamaCppScorer:
         return [result for result in found if result is not None]
 
     def generate(
-        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
+        over: Over | None = None,
     ) -> list[IntArray]:
         """For each prompt: the most likely token again and again, until one of `stop` (left out) or `max_tokens`.
 
-        With `sampling` each token is drawn; the same seeds give the same answers. `sequences` prompts a thread are in
-        flight; give many at once, since a call ends with its slowest prompt.
+        With `sampling` each token is drawn; the same seeds give the same answers. `over` may end an answer early.
+        `sequences` prompts a thread are in flight; give many at once, since a call ends with its slowest prompt.
         """
         if max_tokens < 1:
             raise SpecError(f"max_tokens is {max_tokens}: at least one token must be asked for")
@@ -178,7 +179,7 @@ class LlamaCppScorer:
         chooser = Temperature(sampling, max_tokens) if sampling else Greedy()
 
         def write(context: Context, share: list[Prompt]) -> list[Prompt]:
-            return continue_prompts(context, share, max_tokens, ends, chooser)
+            return continue_prompts(context, share, max_tokens, ends, chooser, over)
 
         texts: list[IntArray] = [np.empty(0, dtype=np.int32)] * len(prompts)
         for share in pool.run(write, [share for share in shares if share]):

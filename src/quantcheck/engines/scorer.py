@@ -4,22 +4,28 @@ An engine in this process gives full logits (`Scorer`); a server gives the log-p
 (`TopScorer`). What tasks need, both offer (`Answerer`).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TOP_K", "Answerer", "FloatArray", "IntArray", "LogLikelihood", "Scorer", "Seeded", "TopLogprobs",
-           "TopScorer", "log_sum"]
+__all__ = ["LOOK", "TOP_K", "Answerer", "FloatArray", "IntArray", "LogLikelihood", "Over", "Scorer", "Seeded",
+           "TopLogprobs", "TopScorer", "log_sum"]
 
 TOP_K = 64
 """Likeliest tokens of each place that a server which was started here is asked for."""
 
+LOOK = 16
+"""Tokens of an answer between two questions whether it is over."""
+
 IntArray = NDArray[np.integer[Any]]
 """Token ids of one sequence, [tokens]."""
 FloatArray = NDArray[np.float32]
+Over = Callable[[IntArray], bool]
+"""Whether an answer, given its tokens so far, is over: its end may be a text that no single token is. Called from the
+threads that write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +80,13 @@ class Answerer(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
+        over: Over | None = None,
     ) -> list[IntArray]:
         """For each prompt: the most likely token again and again, until one of `stop` (left out) or `max_tokens`.
 
-        With `sampling` each token is drawn instead; it holds a seed for every prompt.
+        With `sampling` each token is drawn instead; it holds a seed for every prompt. `over` is asked now and then, and
+        ends an answer early; what was written beyond its end stays. It is not given together with `sampling`.
         """
         ...
 

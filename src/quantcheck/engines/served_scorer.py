@@ -17,7 +17,8 @@ import numpy as np
 from quantcheck.engines.base import Endpoint
 from quantcheck.engines.probe import same_in_both_cuts
 from quantcheck.engines.prompt_logprobs import REMEDY, read_answer, read_written
-from quantcheck.engines.scorer import TOP_K, IntArray, LogLikelihood, Seeded, TopLogprobs
+from quantcheck.engines.rounds import in_rounds
+from quantcheck.engines.scorer import TOP_K, IntArray, LogLikelihood, Over, Seeded, TopLogprobs
 from quantcheck.engines.vllm_log import vllm_abort
 from quantcheck.errors import EngineError, ModelError, SpecError
 
@@ -108,10 +109,13 @@ class ServedScorer:
         return results
 
     def generate(
-        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
+        over: Over | None = None,
     ) -> list[IntArray]:
         """For each prompt: the tokens that the server writes, until one of `stop` (left out) or `max_tokens`."""
         self._check_room(prompts, max_tokens)
+        if over:
+            return in_rounds(lambda asked, size: self.generate(asked, size, stop), prompts, max_tokens, over)
         ends = frozenset(stop)
         bodies = [{
             "prompt": prompt.tolist(), "max_tokens": max_tokens, "temperature": 0.0, "return_token_ids": True,

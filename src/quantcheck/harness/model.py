@@ -21,8 +21,6 @@ __all__ = ["AnswererModel", "wanted"]
 
 CHUNK = 512
 """Requests given to the engine at once, and so between two words of progress."""
-FIRST_ROUND, GROWTH = 32, 4
-"""Tokens written before the first look for a stop string, and how much further each next look is."""
 DEFAULT_MAX_TOKENS = 256
 """`HFLM.max_gen_toks`."""
 
@@ -134,27 +132,15 @@ class AnswererModel(TemplateLM):  # type: ignore[misc]
         return texts
 
     def _write(self, prompts: Sequence[IntArray], max_tokens: int, until: tuple[str, ...]) -> list[str]:
-        """Greedy answers. The engine stops at tokens, not at strings: it writes in rounds, and answers that hold a
-        stop string are not carried on."""
+        """Greedy answers, cut at the first of the stop strings."""
         stops = [*until, self.words.spelling(self.words.eot)]
-        written = [_ids([]) for _ in prompts]
-        texts = [""] * len(prompts)
-        open_places = list(range(len(prompts)))
-        round_tokens, total = FIRST_ROUND, 0
-        while open_places and total < max_tokens:
-            size = min(round_tokens, max_tokens - total) if until else max_tokens - total
-            asked = [np.concatenate([prompts[place], written[place]]) for place in open_places]
-            going_on = []
-            for place, more in zip(open_places, self.answerer.generate(asked, size, self.words.ends), strict=True):
-                written[place] = np.concatenate([written[place], more]).astype(np.int32)
-                text = self.words.decode(written[place])
-                texts[place] = postprocess_generated_text(text, stops, None)
-                if len(more) == size and texts[place] == text:
-                    going_on.append(place)
-            open_places = going_on
-            total += size
-            round_tokens *= GROWTH
-        return texts
+
+        def over(written: IntArray) -> bool:
+            text = self.words.decode(written)
+            return bool(postprocess_generated_text(text, stops, None) != text)
+
+        answers = self.answerer.generate(prompts, max_tokens, self.words.ends, over=over if until else None)
+        return [postprocess_generated_text(self.words.decode(answer), stops, None) for answer in answers]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """As `HFLM.apply_chat_template`: an unfinished last message is to be carried on."""

@@ -57,7 +57,7 @@ export function Verdict({ run }: { run: Run }) {
           <b>{d.variant}</b> <Word word={d.word} />
           <p>{d.sentence}</p>
           {d.conditions.length ? (
-            <Behind title={`${d.conditions.length} conditions`}>
+            <Behind title={`${d.conditions.length} condition${d.conditions.length === 1 ? "" : "s"}`}>
               <Table caption={`What the policy asks of ${d.variant}`} rows={d.conditions} columns={[
                 { title: "condition", cell: (c) => c.key }, { title: "asks", cell: (c) => c.asks },
                 { title: "found", cell: (c) => c.found }, { title: "state", cell: (c) => <Word word={c.state} /> },

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quantcheck.engines.hf.process import Loaded, Worker
 from quantcheck.engines.sampling import Temperature
-from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood, Seeded
+from quantcheck.engines.scorer import LOOK, FloatArray, IntArray, LogLikelihood, Over, Seeded
 from quantcheck.errors import ModelError, SpecError
 
 __all__ = ["TransformersScorer", "batches"]
@@ -111,11 +111,13 @@ class TransformersScorer:
         return [results[pair] for pair in range(len(pairs))]
 
     def generate(
-        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None
+        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
+        over: Over | None = None,
     ) -> list[IntArray]:
         """For each prompt: the most likely token again and again, until one of `stop` (left out) or `max_tokens`.
 
-        With `sampling` each token is drawn here, as with llama.cpp; the same seeds give the same answers.
+        With `sampling` each token is drawn here, as with llama.cpp; the same seeds give the same answers. `over` may
+        end an answer early.
         """
         if max_tokens < 1:
             raise SpecError(f"max_tokens is {max_tokens}: at least one token must be asked for")
@@ -127,13 +129,13 @@ class TransformersScorer:
         order = sorted(range(len(prompts)), key=lambda place: (len(prompts[place]), place))
         lengths = [len(prompt) + max_tokens for prompt in prompts]
         for batch in batches(lengths, order, self.batch_size, _CACHED * self.batch_tokens):
-            for place, written in self._write(prompts, batch, max_tokens, ends, chooser).items():
+            for place, written in self._write(prompts, batch, max_tokens, ends, chooser, over).items():
                 texts[place] = np.array(written, dtype=np.int32)
         return texts
 
     def _write(
         self, prompts: Sequence[IntArray], batch: Sequence[int], max_tokens: int, ends: frozenset[int],
-        chooser: Temperature | None,
+        chooser: Temperature | None, over: Over | None,
     ) -> dict[int, list[int]]:
         """One batch: prompts that have ended leave it."""
         written: dict[int, list[int]] = {place: [] for place in batch}
@@ -150,8 +152,9 @@ class TransformersScorer:
             for row, (place, token) in enumerate(zip(active, chosen, strict=True)):
                 if token in ends:
                     continue
-                written[place].append(token)
-                if len(written[place]) < max_tokens:
+                mine = written[place]
+                mine.append(token)
+                if len(mine) < max_tokens and not (over and len(mine) % LOOK == 0 and over(np.array(mine, np.int32))):
                     keep.append(row)
             if not keep:
                 self._worker.ask("end")
