@@ -16,8 +16,12 @@ __all__ = ["command"]
                    "ray://HOST:PORT: through a cluster's client server.")
 @click.option("--node-label", "labels", multiple=True, metavar="NAME=VALUE",
               help="With Ray: use only nodes with this label; may be given several times.")
+@click.option("--block", "blocks", type=click.IntRange(min=1), multiple=True, metavar="N",
+              help="Measure only this block now, from 1; may be given several times. Quality is of the first.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
-def command(experiment: str | None, out: Path | None, on: str, labels: tuple[str, ...], quiet: bool) -> None:
+def command(
+    experiment: str | None, out: Path | None, on: str, labels: tuple[str, ...], blocks: tuple[int, ...], quiet: bool
+) -> None:
     """Measure EXPERIMENT (a YAML file or a preset; none: the embedded default) and print the verdict.
 
     What is stored already is not measured again: after a stop, the same command goes on.
@@ -34,14 +38,15 @@ def command(experiment: str | None, out: Path | None, on: str, labels: tuple[str
     from quantcheck.runner.run import run
 
     again = f"quantcheck run {experiment or ''}".strip()
+    now = [block - 1 for block in blocks] or None
     with display(quiet=quiet) as progress:
         if on == "local":
-            outcome = run(chosen, folder, progress, command=again)
+            outcome = run(chosen, folder, progress, command=again, blocks=now)
         else:
             from quantcheck.distributed.walker import walker_on
 
             with walker_on(on, node_labels, progress) as walker:
-                outcome = run(chosen, folder, progress, command=f"{again} --on {on}", walker=walker)
+                outcome = run(chosen, folder, progress, command=f"{again} --on {on}", walker=walker, blocks=now)
     if not quiet:
         click.echo(render(outcome.summary, sys.stdout), nl=False)
         click.echo(f"\nreport: {folder / 'report.html'}, {folder / 'comparison.md'}   data: {folder / 'summary.json'}")

@@ -109,7 +109,8 @@ def _fill(uv: str, environ: Mapping[str, str], lock: Lock, making: Path, progres
             f"see to the package sources (pip config list) and the disk, then: quantcheck engines install {lock.name}"
         )
     if lock.source is not None:
-        _compile(environ, lock.name, lock.source, making, progress)
+        with disk_errors(making):
+            _compile(environ, lock.name, lock.source, making, progress)
     done, said = _run([str(python), "-I", "-c", _VERSIONS], environ, making)
     if not done:
         raise EngineUnavailable(f"the environment {lock.name} does not start: {_reason(said)}")

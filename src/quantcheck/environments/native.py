@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from quantcheck.environments.installed import RECORD, python_of
 from quantcheck.errors import EngineUnavailable
 from quantcheck.telemetry.environment import cpu_flags, usable_threads
@@ -19,6 +21,8 @@ __all__ = ["NAME", "Native", "Step", "compiled_for", "native", "require_compiler
 
 NAME = "llama.cpp"
 FOLDER = "native"
+COMPILER_BYTES = 2 << 30
+"""Of memory for one: a template's instances take a gigabyte and more."""
 REMAKE = f"quantcheck engines remove {NAME}; quantcheck engines install {NAME}"
 
 # No BLAS, no GPU: what is compared with the wheel is the same code. Without OpenSSL the server fetches no models.
@@ -71,9 +75,14 @@ def steps(environment: Path, source: str) -> Iterator[Step]:
         f"-DCMAKE_MAKE_PROGRAM={environment / 'bin' / 'ninja'}",
         *(f"-D{key}={value}" for key, value in _OPTIONS.items())])
     yield Step("compiling (minutes)", [
-        cmake, "--build", str(build), "--target", "llama-server", "--parallel", str(usable_threads())])
+        cmake, "--build", str(build), "--target", "llama-server", "--parallel", str(_compilers())])
     yield Step("keeping what is needed", [cmake, "-E", "rename", str(build / "bin"), str(environment / FOLDER)])
     yield Step("removing the rest", [cmake, "-E", "rm", "-rf", str(build), str(fetched)])
+
+
+def _compilers() -> int:
+    """As many at once as there are processors, or as there is memory for."""
+    return max(1, min(usable_threads(), psutil.virtual_memory().available // COMPILER_BYTES))
 
 
 def compiled_for() -> dict[str, object]:

@@ -103,11 +103,13 @@ def read_run(store: Store, *, unfinished: bool = False, running: bool = False) -
     Raises `StoreError` when there is none, when no cell of it is stored, or when this version cannot read it.
     """
     document, experiment = read_experiment(store)
-    finished = "cells" in document and not running
+    planned = document.get("planned")
+    whole = planned is not None and all((store.root / "cells" / name / "cell.json").is_file() for name in planned)
+    finished = ("cells" in document or whole) and not running
     if not finished and not unfinished:
         raise StoreError(f"{store.root}: no finished run is stored here; start one, or go on, with `quantcheck run`")
     # Of what was planned all that is there: `runs pull` may have brought cells since the run ended.
-    names = document.get("planned", document["cells"] if finished else None)
+    names = planned if planned is not None or not finished else document["cells"]
     cells, problems = _asked_for(store, experiment) if names is None else _sound(_named(store, names), experiment)
     if finished:
         problems = [*document.get("problems", []), *problems]

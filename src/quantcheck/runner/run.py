@@ -2,13 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import quantcheck
-from quantcheck.errors import StoreError
+from quantcheck.errors import SpecError, StoreError
 from quantcheck.quality.overlap import calibration_texts, overlaps
 from quantcheck.report.html import render as render_html
 from quantcheck.report.markdown import render as render_markdown
@@ -21,8 +21,7 @@ from quantcheck.runner.progress import Progress, Silent
 from quantcheck.runner.walk import Here, Walk, Walker, keep, write_document
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import Experiment
-from quantcheck.store import Cell, Store
-from quantcheck.variants.artifact import Artifact
+from quantcheck.store import Store
 from quantcheck.variants.calibration import calibration_text
 
 __all__ = ["Outcome", "report", "run"]
@@ -45,12 +44,12 @@ class Outcome:
 
 def run(
     experiment: Experiment, out: Path, progress: Progress | None = None, *, command: str | None = None,
-    walker: Walker | None = None,
+    walker: Walker | None = None, blocks: Collection[int] | None = None,
 ) -> Outcome:
     """Measure what is not measured yet, and write `summary.json`, `comparison.md` and `report.html` into `out`.
 
     `command` is what the report gives as the way to run it again. `walker` says where it is measured; none: here, in
-    order.
+    order. `blocks`: those to measure now, from 0; the rest is left for another run.
 
     A variant whose artifact cannot be made, whose files cannot be loaded or whose engine fails is reported as failed,
     with the reason, and tried again by the next run; the others are measured. The baseline's failure ends the run,
@@ -59,6 +58,8 @@ def run(
     began = time.monotonic()
     stages: dict[str, float] = {}
     plan = make_plan(experiment)
+    if blocks is not None and not set(blocks) <= set(range(experiment.blocks)):
+        raise SpecError(f"block {max(blocks) + 1}: the experiment has {experiment.blocks} (`blocks:`)")
     walker = walker or Here()
     store = Store(out)
     set_aside = store.lock()
@@ -72,12 +73,12 @@ def run(
         keep(store, {"artifacts": {name: dict(artifact.recipe) for name, artifact in artifacts.items()},
                      "planned": [key.id for _, _, key in plan.keys(artifacts)]})
         stages["artifacts"] = time.monotonic() - began
-        walk = Walk(plan, artifacts, failed, store, progress, stages)
+        walk = Walk(plan, artifacts, failed, store, progress, stages, blocks)
         walk.begin()
         walker.walk(walk)
         problems = [{"variant": entry, "reason": reason} for entry, reason in failed.items()] + walk.left_out
         reporting = time.monotonic()
-        summary = _write(experiment, store, walk.cells(), artifacts, problems, _overlaps(plan))
+        summary = _write(experiment, store, walk, problems, _overlaps(plan))
         if not problems:
             shutil.rmtree(store.work, ignore_errors=True)
         stages["report"] = time.monotonic() - reporting
@@ -105,16 +106,17 @@ def _overlaps(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _write(
-    experiment: Experiment, store: Store, cells: list[Cell], artifacts: Mapping[str, Artifact],
-    problems: list[dict[str, str]], found: list[dict[str, Any]],
+    experiment: Experiment, store: Store, walk: Walk, problems: list[dict[str, str]], found: list[dict[str, Any]]
 ) -> Summary:
-    document = store.read_document("experiment.json") or {}
-    document["artifacts"] = {name: dict(artifact.recipe) for name, artifact in artifacts.items()}
-    document["cells"] = [cell.key.id for cell in cells]
-    document["problems"] = problems
+    document, cells = store.read_document("experiment.json") or {}, walk.cells()
+    document["artifacts"] = {name: dict(artifact.recipe) for name, artifact in walk.artifacts.items()}
     document["overlaps"] = found
+    if walk.whole:
+        document["cells"] = [cell.key.id for cell in cells]
+        document["problems"] = problems
     write_document(store, document)
-    summary = build_summary(experiment, cells, document["artifacts"], environment_of(document), problems, found)
+    summary = build_summary(experiment, cells, document["artifacts"], environment_of(document), problems, found,
+                            finished=walk.whole)
     _write_reports(store, summary)
     return summary
 

@@ -6,7 +6,7 @@ in this process, `quantcheck.distributed` on the nodes of a Ray cluster. Both ca
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -31,7 +31,8 @@ class Walk:
     """One run's steps and what came of them.
 
     `failed` holds the reason of each entry that is left out, and gets those of further ones; `left_out` gets those of
-    single tasks; `measured` counts the cells of this run; `stages` gets wall seconds.
+    single tasks; `measured` counts the cells of this run; `stages` gets wall seconds. `blocks`: those that this run
+    measures, from 0, quality being of the first; none: all.
     """
 
     plan: Plan
@@ -40,6 +41,7 @@ class Walk:
     store: Store
     progress: Progress
     stages: dict[str, float]
+    blocks: Collection[int] | None = None
     left_out: list[dict[str, str]] = field(default_factory=list)
     measured: int = 0
 
@@ -53,14 +55,23 @@ class Walk:
                 self.store.put_by(key)
         done = {(key.variant, key.subject, key.block) for key in self._keys.values() if self.store.has(key)}
         self.progress.begin([task for task in self.plan.tasks() if task.entry not in self.failed
-                             and (task.entry, task.subject, task.block) not in done], len(done))
+                             and (task.entry, task.subject, task.block) not in done and self._mine(task.block)],
+                            len(done))
 
     def pending(self, step: Step) -> dict[str, CellKey]:
-        """The cells of `step` that are missing, by subject; none of an entry that failed."""
-        if step.entry in self.failed:
+        """The cells of `step` that this run is to measure, by subject; none of an entry that failed."""
+        if step.entry in self.failed or not self._mine(step.block if isinstance(step, LoadStep) else 0):
             return {}
         keys = {subject: self._keys[id(step), subject] for subject in step.subjects}
         return {subject: key for subject, key in keys.items() if not self.store.has(key)}
+
+    def _mine(self, block: int) -> bool:
+        return self.blocks is None or block in self.blocks
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left for another run but what failed in this one."""
+        return self.blocks is None or all(self.store.has(key) for key in self._keys.values())
 
     def not_answered(self, step: Step, missing: Mapping[str, str]) -> None:
         """Note the tasks that a machine cannot answer, by subject with the reason."""
