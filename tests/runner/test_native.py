@@ -10,7 +10,6 @@ import quantcheck
 from quantcheck.environments.native import Native
 from quantcheck.errors import EngineUnavailable
 from quantcheck.runner import serving
-from quantcheck.runner.plan import make_plan
 from quantcheck.spec.experiment import Experiment
 from quantcheck.store import Store
 from tests.engines.native import stand_in
@@ -79,8 +78,9 @@ def test_the_library_beside_the_server_is_what_scores(folder: Path, monkeypatch:
         quantcheck.run(experiment(folder, "native"), folder / "out")
 
 
-def test_without_it_the_plan_says_how_to_get_it(folder: Path) -> None:
+def test_without_it_a_run_says_how_to_get_it_and_makes_nothing(folder: Path) -> None:
     chosen = experiment(folder, "native")
     with pytest.raises(EngineUnavailable, match=r"quantcheck engines install llama\.cpp"):
         quantcheck.run(chosen, folder / "out")
-    assert make_plan(chosen)
+    assert not (folder / "out").exists()
+    assert not (folder / "cache").exists()

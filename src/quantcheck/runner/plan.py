@@ -97,7 +97,8 @@ class Plan:
         return sum(len(step.subjects) for step in self.steps)
 
     @cached_property
-    def _engine_version(self) -> str | None:
+    def engine_version(self) -> str | None:
+        """What stored figures depend on; None for the fake engine. Raises `EngineUnavailable`."""
         return engine_version(self.experiment)
 
     @cached_property
@@ -158,7 +159,7 @@ class Plan:
         depends: dict[str, object] = {
             "harness": HARNESS,
             "artifact": artifacts[step.variant].sha256,
-            "engine_version": self._engine_version,
+            "engine_version": self.engine_version,
             "subject": subject,
         }
         if isinstance(step, LoadStep):

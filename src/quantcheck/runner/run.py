@@ -60,6 +60,7 @@ def run(
     plan = make_plan(experiment)
     if blocks is not None and not set(blocks) <= set(range(experiment.blocks)):
         raise SpecError(f"block {max(blocks) + 1}: the experiment has {experiment.blocks} (`blocks:`)")
+    _ = plan.engine_version  # one that is not installed is told of before anything is made
     walker = walker or Here()
     store = Store(out)
     set_aside = store.lock()
