@@ -212,7 +212,7 @@ def _portable_build(seen: Seen) -> Iterator[str]:
     more = [flag for flag in seen.environment.get("cpu_flags") or () if flag.startswith(BEYOND_AVX2)]
     if isinstance(engine, LlamaCppEngine) and engine.build == "wheel" and seen.index.loads and more:
         yield (f"speed is of llama.cpp's wheel, whose code knows AVX2 and not this processor's {', '.join(more)}: "
-               "compiled for it, formats can be to each other what they are not here")
+               "compiled for it, the ratios between formats can be others")
 
 
 PATTERNS: tuple[Pattern, ...] = (
@@ -224,7 +224,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("clocks_moved", _clocks, "fix the clocks or cool the machine, and measure again"),
     *GPU_PATTERNS,
     Pattern("portable_build", _portable_build,
-            "quantcheck engines install llama.cpp (minutes), then engine.build: native"),
+            "compile it (minutes): quantcheck engines install llama.cpp, then give engine.build: native"),
     Pattern("few_blocks", _few_blocks, "give blocks: 5 or more"),
     Pattern("no_warmup", _no_warmup, "give load.warmup_requests: 1 or more"),
     Pattern("one_load", _one_load, "add others to load.concurrency, such as [1, 8, 32]"),
