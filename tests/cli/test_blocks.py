@@ -5,6 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import quantcheck
+from quantcheck.cli.source import experiment_named
+from quantcheck.runner import walk
 from tests.conftest import Run
 
 
@@ -34,6 +39,28 @@ def test_two_halves_become_one_run(fake: Callable[..., Path], run: Run, tmp_path
     before = sorted((tmp_path / "whole" / "cells").iterdir())
     assert run("run", file, "--out", "whole", "-q").returncode == 0
     assert sorted((tmp_path / "whole" / "cells").iterdir()) == before
+
+
+def test_a_cell_of_another_block_is_kept_and_reported(
+    fake: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that shows the client is put by for another try, which this run does not make."""
+    monkeypatch.setenv("QUANTCHECK_CACHE", str(tmp_path / "cache"))
+    experiment, out = experiment_named(str(fake(blocks=2))), tmp_path / "out"
+    assert quantcheck.run(experiment, out).measured == 24
+    monkeypatch.setattr(walk, "limited_by_client", lambda cell: True)
+    before = times(out)
+    outcome = quantcheck.run(experiment, out, blocks=[1])
+    assert outcome.measured == 12
+    assert outcome.summary.cells is not None
+    assert outcome.summary.cells.stored == 24
+    after = times(out)
+    assert set(after) == set(before)
+    assert {path for path in after if after[path] == before[path]} == {path for path in after if ".b0-" in str(path)}
+
+
+def times(out: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in out.glob("cells/[!.]*/cell.json")}
 
 
 def test_a_block_that_there_is_not(fake: Callable[..., Path], run: Run, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ class Walk:
     def begin(self) -> None:
         """Put by the cells that are worth another try, and tell what is to be measured."""
         for key in self._keys.values():
-            if key.kind == "load" and self.store.has(key) and limited_by_client(self.store.cell(key)):
+            again = key.kind == "load" and self._mine(key.block) and self.store.has(key)
+            if again and limited_by_client(self.store.cell(key)):
                 self.store.put_by(key)
         done = {(key.variant, key.subject, key.block) for key in self._keys.values() if self.store.has(key)}
         self.progress.begin([task for task in self.plan.tasks() if task.entry not in self.failed
