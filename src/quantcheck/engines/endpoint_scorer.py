@@ -4,7 +4,7 @@ Nothing beyond OpenAI's protocol is needed; what goes beyond is used where the s
 server's own, over its full vocabulary; of the distribution only the few likeliest tokens are told.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +14,7 @@ from quantcheck.engines.base import Endpoint
 from quantcheck.engines.echo_logprobs import Spellings, read_told, top_of
 from quantcheck.engines.endpoint import headers_of, is_here
 from quantcheck.engines.probe import EXTRAS, probe_echo, question
-from quantcheck.engines.rounds import in_rounds
-from quantcheck.engines.scorer import IntArray, Over, Seeded, TopLogprobs
+from quantcheck.engines.scorer import IntArray, Seeded, TopLogprobs
 from quantcheck.engines.served_scorer import ServedScorer
 from quantcheck.errors import EngineError, SpecError
 
@@ -78,19 +77,14 @@ class EndpointScorer(ServedScorer):
         return [top_of(read_told(answer, self._where), tokens, k, self._spellings, self._where)
                 for answer, tokens in zip(self._ask(bodies), sequences, strict=True)]
 
-    def generate(
-        self, prompts: Sequence[IntArray], max_tokens: int, stop: Collection[int], sampling: Seeded | None = None,
-        over: Over | None = None,
+    def _write(
+        self, prompts: Sequence[IntArray], max_tokens: int, ends: frozenset[int], sampling: Seeded | None
     ) -> list[IntArray]:
-        """For each prompt: what the server writes, cut at the first token of `stop`, `max_tokens` at most.
+        """For each prompt: what the server writes, cut at the first token of `ends`, `max_tokens` at most.
 
         Such a server is told no stop tokens: it writes on, and what follows them is dropped. Where it tells no ids, its
         text is cut into tokens again; if those are fewer than it wrote, it is asked for the rest.
         """
-        self._check_room(prompts, max_tokens)
-        if over:
-            return in_rounds(lambda asked, size: self.generate(asked, size, stop), prompts, max_tokens, over)
-        ends = frozenset(stop)
         seeds = sampling.seeds if sampling else [None] * len(prompts)
         written: list[IntArray] = [np.array([], dtype=np.int32) for _ in prompts]
         still = list(range(len(prompts)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from quantcheck.engines.packing import fill
 from quantcheck.engines.sampling import Chooser, Greedy
-from quantcheck.engines.scorer import LOOK, IntArray, Over
+from quantcheck.engines.scorer import IntArray, Over, is_over
 from quantcheck.ggml.model import Context
 
 __all__ = ["Prompt", "continue_prompts"]
@@ -49,7 +49,7 @@ def continue_prompts(
         """Files the next token of a slot; the slot is freed when that was the end."""
         if token not in stop:
             prompt.written.append(token)
-            if len(prompt.written) < max_tokens and not (over and _ended(prompt.written, over)):
+            if len(prompt.written) < max_tokens and not is_over(prompt.written, over):
                 return
         context.remove(slot)
         del active[slot]
@@ -72,10 +72,6 @@ def continue_prompts(
             for (slot, prompt), token in zip(list(active.items()), chosen, strict=True):
                 take(slot, prompt, token)
     return list(prompts)
-
-
-def _ended(written: list[int], over: Over) -> bool:
-    return len(written) % LOOK == 0 and over(np.array(written, dtype=np.int32))
 
 
 def _read(context: Context, group: Sequence[tuple[int, Prompt]], chooser: Chooser) -> list[int]:

@@ -11,14 +11,13 @@ import ctypes
 import importlib.metadata
 import json
 import os
-import socket
 import sys
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from quantcheck.engines.loopback import LOOPBACK
+from quantcheck.engines.loopback import LOOPBACK, free_port
 from quantcheck.engines.ready import announce
 from quantcheck.ggml.library import find
 
@@ -98,11 +97,7 @@ def _asked(library: Path, name: str) -> str:
 
 
 def _become(settings: ServerSettings) -> int:
-    port = settings.port
-    if not port:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = probe.getsockname()[1]
+    port = settings.port or free_port()
     library = Path(settings.native).with_name("libllama.so")
     announce({
         "base_url": f"http://{LOOPBACK}:{port}",

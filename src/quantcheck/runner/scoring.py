@@ -23,7 +23,7 @@ from quantcheck.runner.listen import events_of, raised
 from quantcheck.runner.loading import loaded_of, scoring_batch
 from quantcheck.runner.plan import Plan, QualityStep
 from quantcheck.runner.progress import Progress
-from quantcheck.runner.serving import native_of, scored_at_once, scored_tokens, scoring_engine
+from quantcheck.runner.serving import library_of, scored_at_once, scored_tokens, scoring_engine
 from quantcheck.spec.experiment import AGAIN, LlamaCppEngine, OpenAIEngine, TransformersEngine
 from quantcheck.store import Cell, CellKey, Store
 from quantcheck.telemetry.gpu_memory import GpuMemory
@@ -219,9 +219,9 @@ def _engine(
     """vLLM is started for one scoring process, and ended with it; a server of the user's is asked, and stays."""
     experiment = plan.experiment
     if isinstance(experiment.engine, LlamaCppEngine):
-        batch, compiled = _batch(entry), native_of(experiment)
+        batch = _batch(entry)
         facts = {"build": experiment.engine.build, "threads": threads(plan), "batch_tokens": batch}
-        yield _Engine(None, lambda: None, facts, batch, library=compiled.library if compiled else None)
+        yield _Engine(None, lambda: None, facts, batch, library=library_of(experiment))
         return
     if isinstance(experiment.engine, TransformersEngine):
         size, most = scoring_batch(experiment.engine, again=entry.endswith(AGAIN))

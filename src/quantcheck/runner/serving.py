@@ -22,7 +22,7 @@ from quantcheck.spec.experiment import Experiment, LlamaCppEngine, OpenAIEngine,
 from quantcheck.variants.artifact import Artifact
 from quantcheck.variants.shapes import read_config_file
 
-__all__ = ["engine_of", "engine_version", "interpreter", "native_of", "own_arguments", "scored_at_once",
+__all__ = ["engine_of", "engine_version", "interpreter", "library_of", "own_arguments", "scored_at_once",
            "scored_tokens", "scoring_depends", "scoring_engine"]
 
 SCORED_AT_ONCE, AGAIN_AT_ONCE = 16, 5
@@ -46,7 +46,7 @@ def engine_of(
     return open_engine(
         experiment.engine, variant=entry, model=artifact.path, slots=slots, tokens=tokens, log=log,
         python=interpreter(experiment), arguments={**own_arguments(experiment, variant, artifact), **(options or {})},
-        native=compiled.server if (compiled := native_of(experiment)) else None,
+        native=compiled.server if (compiled := _native_of(experiment)) else None,
     )
 
 
@@ -64,18 +64,24 @@ def interpreter(experiment: Experiment) -> Path | None:
 def engine_version(experiment: Experiment) -> str | None:
     """What stored figures depend on; None for the fake engine. Raises `EngineUnavailable`."""
     if isinstance(experiment.engine, LlamaCppEngine):
-        return f"{WHEEL_VERSION} native" if native_of(experiment) else WHEEL_VERSION
+        return f"{WHEEL_VERSION} native" if _native_of(experiment) else WHEEL_VERSION
     if isinstance(experiment.engine, TransformersEngine):
         return packages_of(experiment.engine)
     python = interpreter(experiment)
     return None if python is None else vllm_packages(python)["vllm"]
 
 
-def native_of(experiment: Experiment) -> Native | None:
+def _native_of(experiment: Experiment) -> Native | None:
     """llama.cpp as it was compiled here, where it is asked for. Raises `EngineUnavailable` where it is not installed.
     """
     engine = experiment.engine
     return native() if isinstance(engine, LlamaCppEngine) and engine.build == "native" else None
+
+
+def library_of(experiment: Experiment) -> Path | None:
+    """llama.cpp's shared object, where it is not the wheel's. Raises `EngineUnavailable` where it is not installed."""
+    compiled = _native_of(experiment)
+    return compiled.library if compiled else None
 
 
 def scored_at_once(experiment: Experiment, *, again: bool) -> int:

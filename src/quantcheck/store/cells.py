@@ -214,8 +214,10 @@ class Store:
         finally:
             os.close(handle)
 
-    def has(self, key: CellKey) -> bool:
-        return (self.root / "cells" / key.id / "cell.json").is_file()
+    def has(self, key: CellKey | str) -> bool:
+        """Whether the cell of a key, or of a key's id, is stored."""
+        name = key if isinstance(key, str) else key.id
+        return (self.root / "cells" / name / "cell.json").is_file()
 
     def cell(self, key: CellKey) -> Cell:
         return Cell(self.root / "cells" / key.id)

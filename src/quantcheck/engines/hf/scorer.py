@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from quantcheck.engines.hf.process import Loaded, Worker
 from quantcheck.engines.sampling import Temperature
-from quantcheck.engines.scorer import LOOK, FloatArray, IntArray, LogLikelihood, Over, Seeded
+from quantcheck.engines.scorer import FloatArray, IntArray, LogLikelihood, Over, Seeded, is_over
 from quantcheck.errors import ModelError, SpecError
 
 __all__ = ["TransformersScorer", "batches"]
@@ -152,9 +152,8 @@ class TransformersScorer:
             for row, (place, token) in enumerate(zip(active, chosen, strict=True)):
                 if token in ends:
                     continue
-                mine = written[place]
-                mine.append(token)
-                if len(mine) < max_tokens and not (over and len(mine) % LOOK == 0 and over(np.array(mine, np.int32))):
+                written[place].append(token)
+                if len(written[place]) < max_tokens and not is_over(written[place], over):
                     keep.append(row)
             if not keep:
                 self._worker.ask("end")
