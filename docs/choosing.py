@@ -8,7 +8,7 @@ from quantcheck.report.view import Summary
 __all__ = ["page"]
 
 RUNS = ("reference", "gguf-ladder-quality", "reference-vllm-h100", "reference-vllm-h200", "vllm-awq-18-h200",
-        "vllm-awq-18-h100", "format-race-h200")
+        "vllm-awq-18-h100", "format-race-h200", "format-race-gptq-h200", "transformers-formats-h200")
 HEAD = """# Choosing a format
 
 What our own stored runs say, and no more. A format is chosen by measuring your model on your hardware; the runs below show
@@ -31,6 +31,9 @@ CAVEATS = {
     "reference-vllm-h100": "The same small model, through vLLM on one H100. Quality alone.",
     "reference-vllm-h200": "The same small model on an H200: quality but for AWQ, and speed, which says nothing of larger ones.",
     "format-race-h200": "Mistral-7B's shape with random weights: speed and size alone, on two H200s.",
+    "format-race-gptq-h200": "The same shape on another H200: GPTQ, which the run above lacks.",
+    "transformers-formats-h200": "Qwen2.5-0.5B's shape with random weights in the transformers library, one prompt at a time: "
+                                 "starting kernels is what takes the time.",
     "vllm-awq-18-h200": "Mistral-7B's shape with random weights: speed and size alone, on one H200.",
     "vllm-awq-18-h100": "Mistral-7B's shape with random weights: speed and size alone, on one H100 whose host did other "
                         "work.",

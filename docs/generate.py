@@ -18,6 +18,7 @@ from quantcheck import presets
 from quantcheck.cli import _VERBS, _cli
 from quantcheck.metrics import METRICS
 from quantcheck.report.markdown import render as render_markdown
+from quantcheck.report.row import Figure
 from quantcheck.report.schema import gate_schema, load_schema, summary_schema
 from quantcheck.report.terminal import render
 from quantcheck.report.view import Summary
@@ -86,11 +87,18 @@ def _formats(summary: Summary) -> str:
         for metric in ("output_throughput", "prefill_throughput", "decode_throughput"):
             row = speed[metric, name]
             assert row.value.value is not None
-            cells += [f"{row.value.value:,.0f}", "1x" if row.ratio.value is None else f"{row.ratio.value:.2f}x"]
+            cells += [f"{row.value.value:,.0f}", _ratio(row.ratio)]
         rate, size = ON_T4.get(name, (None, None))
         theirs = ["n/a"] * 3 if rate is None else [f"{rate}", f"{rate / ON_T4['fp16'][0]:.2f}x", f"{size}"]
         rows.append(f"| {name} | " + " | ".join([*cells, f"{(loaded[name] or 0) / 1e9:.3f}", *theirs]) + " |\n")
     return head + "".join(rows)
+
+
+def _ratio(ratio: Figure) -> str:
+    if ratio.value is None:
+        return "1x"
+    interval = "" if ratio.low is None else f" ({ratio.low:.2f} to {ratio.high:.2f})"
+    return f"{ratio.value:.2f}x{interval}"
 
 
 def _matrix(experiment: Experiment) -> str:
