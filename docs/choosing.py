@@ -8,7 +8,8 @@ from quantcheck.report.view import Summary
 __all__ = ["page"]
 
 RUNS = ("reference", "gguf-ladder-quality", "reference-vllm-h100", "reference-vllm-h200", "vllm-awq-18-h200",
-        "vllm-awq-18-h100", "format-race-h200", "format-race-gptq-h200", "transformers-formats-h200")
+        "vllm-awq-18-h100", "format-race-h200", "format-race-gptq-h200", "transformers-formats-h200",
+        "transformers-reference-quality", "transformers-reference-h200")
 HEAD = """# Choosing a format
 
 What our own stored runs say, and no more. A format is chosen by measuring your model on your hardware; the runs below show
@@ -34,6 +35,9 @@ CAVEATS = {
     "format-race-gptq-h200": "The same shape on another H200: GPTQ, which the run above lacks.",
     "transformers-formats-h200": "Qwen2.5-0.5B's shape with random weights in the transformers library, one prompt at a time: "
                                  "starting kernels is what takes the time.",
+    "transformers-reference-quality": "The small reference model in the transformers library: quality alone, on a CPU.",
+    "transformers-reference-h200": "The same formats of the same model on an H200: speed alone, of layers so small that "
+                                   "starting kernels is what takes the time.",
     "vllm-awq-18-h200": "Mistral-7B's shape with random weights: speed and size alone, on one H200.",
     "vllm-awq-18-h100": "Mistral-7B's shape with random weights: speed and size alone, on one H100 whose host did other "
                         "work.",

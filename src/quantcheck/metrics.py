@@ -86,7 +86,8 @@ _ALL = [
            "mean over tokens of KL(baseline || variant) of the next-token distributions", digits=5),
     Metric("top1_agreement", "Top-1 agreement", "%", "higher",
            "share of tokens at which variant and baseline rank the same token first", 100.0, 2),
-    Metric("weights_bytes", "Weights file", "MB", "lower", "bytes of the artifact's weight files", 1e-6, 1),
+    Metric("weights_bytes", "Weights", "MB", "lower", "bytes of the artifact's weight files; of random weights, and of "
+           "those that get another format as they are loaded, what the configuration comes to", 1e-6, 1),
     Metric("bits_per_weight", "Bits per weight", "bpw", "lower",
            "8 x bytes of tensor data / number of weights"),
     Metric("rss_bytes", "Resident memory", "MB", "lower",

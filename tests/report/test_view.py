@@ -8,6 +8,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from quantcheck.report.not_measured import NOT_COUNTED
 from quantcheck.report.summary import Summary, TaskRow, VariantRow
 from quantcheck.report.view import build_summary, summary_schema
 from quantcheck.stats import compare_items, mcnemar_p
@@ -232,16 +233,21 @@ def test_warm_up_and_tail_requests_are_not_counted() -> None:
     assert build(cells) == SCENARIOS["whole"]
 
 
-def test_an_engine_without_weights_has_no_size() -> None:
-    empty = {name: {"scheme": "none", "bytes": 0, "bits_per_weight": 0.0, "sha256": ""} for name in synthetic.TRUTH}
+@pytest.mark.parametrize(("more", "reason"), [
+    ({}, "no weight files"),
+    ({"made": {"quant_method": "bitsandbytes"}}, NOT_COUNTED),
+])
+def test_an_engine_without_weights_has_no_size(more: dict[str, Any], reason: str) -> None:
+    empty = {name: {"scheme": "none", "bytes": 0, "bits_per_weight": 0.0, "sha256": "", **more}
+             for name in synthetic.TRUTH}
     cells = synthetic.cells(2)
     for cell in cells:
         if of(cell, kind="load"):
             cell.record["result"]["memory"] = {"rss_bytes": 5e7, "weights_bytes": 0, "kv_cache_bytes": None}
     summary = build_summary(synthetic.experiment(blocks=2), cells, empty, {}, [])
     for row in summary.variants:
-        assert (row.size.bytes.reason, row.size.bits_per_weight.reason) == ("no weight files", "no weight files")
-        assert (row.size.ratio.value, row.size.ratio.reason) == (None, "no weight files")
+        assert (row.size.bytes.reason, row.size.bits_per_weight.reason) == (reason, reason)
+        assert (row.size.ratio.value, row.size.ratio.reason) == (None, reason)
     first = summary.memory[0]
     assert (first.weights_bytes.value, first.kv_cache_bytes.reason) == (None, "the engine does not tell")
     assert first.rss_bytes.value == 5e7

@@ -48,6 +48,27 @@ def test_the_model_as_it_is_is_linked_and_never_dummy(tmp_path: Path) -> None:
     assert found["plain"].recipe["vocabulary"] == json.loads((source / "config.json").read_text())["vocab_size"]
 
 
+@pytest.mark.parametrize(("scheme", "least", "most"), [
+    ("fp32", 1.99, 2.01), ("bf16", 0.99, 1.0), ("bnb-int8", 0.55, 0.60), ("bnb-nf4", 0.36, 0.40),
+])
+def test_the_size_is_that_of_what_is_loaded(tmp_path: Path, scheme: str, least: float, most: float) -> None:
+    """The same files in another format; their own size would be called the same."""
+    found = prepare(tmp_path, {"fp16": Variant(scheme="fp16"), "made": Variant(scheme=scheme)})
+    assert found["made"].path.resolve() == found["fp16"].path.resolve()
+    assert least <= found["made"].bytes / found["fp16"].bytes <= most
+
+
+def test_what_a_family_that_is_not_counted_becomes_is_no_size(tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    shutil.copytree(reference.model_dir(), source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"model_type": "another"}))
+    found = prepare(tmp_path / "cache", {"fp16": Variant(scheme="fp16"), "int8": Variant(scheme="bnb-int8")},
+                    model=str(source))
+    assert found["fp16"].bytes == sum(file.stat().st_size for file in source.glob("*.safetensors"))
+    assert found["int8"].bytes == 0
+
+
 def test_names_are_checked_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="fp8-dynmic"):
         prepare(tmp_path, {"a": Variant(scheme="fp16"), "b": Variant(scheme="fp8-dynmic")})

@@ -205,9 +205,9 @@ def _on_gpu(row: GpuMemoryRow, budget: float) -> tuple[State, str, str]:
 FOOTPRINTS = {
     "pss_bytes": "proportional under load",
     "rss_bytes": "resident under load",
-    "weights_bytes": "of weight files",
+    "weights_bytes": "of weights",
 }
-"""What a variant takes where no GPU was told of, best measure first; its weight files are only a lower bound."""
+"""What a variant takes where no GPU was told of, best measure first; its weights are only a lower bound."""
 
 
 def _footprint(row: MemoryRow) -> tuple[str, Figure]:

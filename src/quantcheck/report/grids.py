@@ -262,7 +262,7 @@ def _speed_fields(row: SpeedRow, baseline: bool) -> list[Item]:
 
 def memory_grid(summary: Summary) -> Grid:
     """What each variant takes, each figure named for what it is."""
-    columns = [VARIANT, Column("weights file", True), Column("bits/weight", True), Column("resident", True),
+    columns = [VARIANT, Column("weights", True), Column("bits/weight", True), Column("resident", True),
                Column("proportional", True), Column("KV cache", True), Column("ready in", True)]  # fmt: skip
     own = any(row.allocated_bytes.value is not None for row in summary.memory)
     if own:

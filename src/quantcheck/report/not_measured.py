@@ -7,8 +7,10 @@ from quantcheck.report.cells import CellIndex
 from quantcheck.report.gpu import NO_TELEMETRY, has_gpu
 from quantcheck.report.summary import NotMeasured
 
-__all__ = ["YOUR_SERVERS", "not_measured_rows"]
+__all__ = ["NOT_COUNTED", "YOUR_SERVERS", "not_measured_rows"]
 
+NOT_COUNTED = ("quantized as it is loaded, and of a family whose weights are not counted beforehand; see Memory, after "
+               "load")
 YOUR_SERVERS = "your own server: neither its files nor its memory are seen from here"
 RUNNING = ("your own servers keep running: blocks are rounds over them in reversed order (A B, B A ...), so that what "
            "changes from start to start is in no interval")

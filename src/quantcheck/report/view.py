@@ -19,7 +19,7 @@ from quantcheck.report.frontiers import frontier_rows
 from quantcheck.report.gpu_memory import gpu_memory_rows
 from quantcheck.report.headline import Facts, make_headline
 from quantcheck.report.noise import noise_floors, noise_rows, with_noise
-from quantcheck.report.not_measured import YOUR_SERVERS, not_measured_rows
+from quantcheck.report.not_measured import NOT_COUNTED, YOUR_SERVERS, not_measured_rows
 from quantcheck.report.overall import quality_summary
 from quantcheck.report.pattern import Seen
 from quantcheck.report.predicted_memory import predicted_memory_rows
@@ -175,7 +175,8 @@ def _size(index: CellIndex, name: str, artifacts: Mapping[str, Mapping[str, Any]
         if recipe and recipe.get(key):
             return Figure(value=float(recipe[key]))
         # An engine without weights says 0 bytes, which is no size.
-        none = YOUR_SERVERS if recipe and "url" in recipe else "no recipe" if recipe is None else "no weight files"
+        none = ("no recipe" if recipe is None else YOUR_SERVERS if "url" in recipe
+                else NOT_COUNTED if "made" in recipe else "no weight files")
         return Figure(reason=(reasons or [none])[0])
 
     ours, base = of(name, "bytes"), of(index.baseline, "bytes")

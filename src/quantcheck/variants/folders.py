@@ -26,6 +26,8 @@ FOLDER = "model"
 
 # Raise it when the same inputs give other files than before: artifacts are then made anew.
 _REVISION = 1
+_LINKS_REVISION = 2  # of the recipes of links, which cost nothing to make anew
+_PREDICTED = "predicted from the configuration"
 
 
 def prepare_folders(
@@ -98,7 +100,7 @@ class _Maker:
             written = _config_in(folder / FOLDER) | ({"quantization_config": dict(loaded)} if loaded else {})
             own = {"quantization": dict(loaded)} if loaded else {"load-format": "dummy"}
             return _facts(written) | {
-                "bytes": weight_bytes(written), "bytes_from": "predicted from the configuration",
+                "bytes": weight_bytes(written), "bytes_from": _PREDICTED,
                 "sha256": recipe_hash(wanted), "engine_args": own}
 
         return self._cache.get_or_make(f"{scheme}-random", wanted, make, model=FOLDER)
@@ -129,7 +131,7 @@ class _Maker:
             raise ModelError(f"{source.path} is quantized already ({found['quant_method']}), so that {scheme} cannot "
                              "be made of it: name the original model, or give this one as the variant's `checkpoint:`")
         wanted = {"source": {"kind": source.kind, "sha256": source.sha256}, "scheme": scheme, "ready": True,
-                  "revision": _REVISION, **({"made": dict(loaded)} if loaded else {})}
+                  "revision": _LINKS_REVISION, **({"made": dict(loaded)} if loaded else {})}
         dtype = DTYPES.get(scheme or "")
         own = {"dtype": dtype} if dtype else {"quantization": dict(loaded)} if loaded else {}
 
@@ -139,9 +141,10 @@ class _Maker:
             config = _config_in(source.path)
             as_loaded = config | ({"torch_dtype": dtype} if dtype else {})
             as_loaded |= {"quantization_config": dict(loaded)} if loaded else {}
-            return _facts(as_loaded) | {
+            facts = _facts(as_loaded)
+            return facts | _loaded_bytes(source.path, facts, _facts(config), made=bool(loaded)) | {
                 "scheme": scheme or found["scheme"] or "as it is", "quantization": dict(loaded) if loaded else found,
-                "sha256": source.sha256, "bytes": _stored_bytes(source.path), "engine_args": own}
+                "sha256": source.sha256, "engine_args": own}
 
         return self._cache.get_or_make("ready", wanted, make, model=FOLDER)
 
@@ -181,6 +184,17 @@ def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
     bits = 8 * sum(reads.values()) / parameters
     return found | {"architecture": sizes, "read_bytes": reads, "parameters": parameters,
                     "bits_per_weight": round(bits, 6)}
+
+
+def _loaded_bytes(folder: Path, facts: Mapping[str, Any], stored: Mapping[str, Any], *, made: bool) -> dict[str, Any]:
+    """Bytes of the weights as they are loaded: the files' own, unless loading gives them another format.
+
+    `made`: the library quantizes them then. 0, which is no size, where it does so to a family that cannot be counted.
+    """
+    reads = facts.get("read_bytes")
+    if reads == stored.get("read_bytes") and not made:
+        return {"bytes": _stored_bytes(folder)}
+    return {"bytes": sum(reads.values()), "bytes_from": _PREDICTED} if reads else {"bytes": 0}
 
 
 def _stored_bytes(folder: Path) -> int:

@@ -64,7 +64,7 @@ export function Memory({ run }: { run: Run }) {
       <p className="note">
         {gpu
           ? "Measured in one window, at the moment when most was in use. The engine reserves as much KV cache as its setting allows; what the measured loads need of it is in the table, and the footprint counts only that."
-          : `The bytes of the weights file, and what the engine reserved for keys and values. Overhead and what is free are not split up here: ${run.environment.gpus instanceof Array && run.environment.gpus.length ? whyMissing(run, "GPU memory") : "the process's resident memory, all of it together, is in the table"}.`}
+          : `The bytes of the weights, and what the engine reserved for keys and values. Overhead and what is free are not split up here: ${run.environment.gpus instanceof Array && run.environment.gpus.length ? whyMissing(run, "GPU memory") : "the process's resident memory, all of it together, is in the table"}.`}
         {drawn.length ? ` Dashed rules: the memory of common GPUs, ${drawn.join(", ")} GB by their names; such a GB is 1.07 GB of the axis.` : ` All of it is less than the ${DEVICES[0]} GB of a small GPU.`}
       </p>
       <Picked tell={tell} />
