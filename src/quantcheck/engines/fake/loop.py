@@ -265,7 +265,7 @@ class Loop:
                 data = b""
             read_ns = time.monotonic_ns()
             if data:
-                self._inbox.append((connection, data, read_ns, read_ns - _waited_ns(control)))
+                self._inbox.append((connection, data, read_ns, _arrived_ns(control, read_ns)))
             else:
                 self._lose(connection)
 
@@ -341,9 +341,18 @@ class Loop:
             connection.sock.close()
 
 
-def _waited_ns(control: list[tuple[int, int, bytes]]) -> int:
-    """How long what was read just now had been in the kernel; 0 when that does not say."""
+def _arrived_ns(control: list[tuple[int, int, bytes]], read_ns: int) -> int:
+    """The kernel's receive stamp, of CLOCK_REALTIME, on CLOCK_MONOTONIC; `read_ns` when there is none."""
     if not control:
-        return 0
+        return read_ns
     seconds, nanoseconds = TIMESPEC.unpack(control[0][2])
-    return int(max(0, time.time_ns() - (seconds * 1_000_000_000 + nanoseconds)))
+    # The closest of three readings of both clocks: whoever is interrupted between the two would bend the truth.
+    _, ahead_ns = min(_ahead_ns() for _ in range(3))
+    return int(min(read_ns, seconds * 1_000_000_000 + nanoseconds + ahead_ns))
+
+
+def _ahead_ns() -> tuple[int, int]:
+    """How long both clocks' reading took, and by how much the monotonic one is ahead, within half of that."""
+    before, real, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+    return after - before, (before + after) // 2 - real
+
