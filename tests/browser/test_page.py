@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from quantcheck.report import figures
 from quantcheck.report.summary import Summary
 from tests.browser.conftest import Opened, serious
 from tests.browser.made import crowded
@@ -20,6 +21,20 @@ def test_what_is_missing_says_why(open_run: Open, stored: Read) -> None:
     opened = open_run(stored("vllm-awq-18-h200"))
     opened.show("tasks")
     assert "n/a (random weights)" in opened.page.locator("main").inner_text()
+
+
+@pytest.mark.parametrize("right", [-45, -47, -55, 47, 1, 0, -1, 3, 245])
+def test_a_figure_is_rounded_as_in_the_tables_of_text(right: int, open_run: Open, stored: Read) -> None:
+    """Of 2,000 items every fifth change lies between two tenths of a point; so do figures that almost do."""
+    document = stored("reference").model_dump(mode="json")
+    change = right / 2000
+    for row in document["variants"][1:]:
+        row["quality"]["delta"] |= {"value": change, "low": change - 0.007, "high": change + 0.0065}
+    summary = Summary.model_validate(document)
+    delta = summary.variants[1].quality.delta
+    shown = open_run(summary).page.locator("main table").first.inner_text()
+    assert figures.points(delta).replace("-", "\N{MINUS SIGN}") in shown
+    assert figures.points_interval(delta).replace("-", "\N{MINUS SIGN}") in shown
 
 
 def test_a_link_restores_the_state(open_run: Open, stored: Read) -> None:

@@ -28,7 +28,14 @@ export function grouped(value: number, digits: number, least = digits): string {
     format = new Intl.NumberFormat("en-US", { minimumFractionDigits: least, maximumFractionDigits: digits });
     FORMATS.set(key, format);
   }
-  return format.format(value);
+  return format.format(rounded(value, digits));
+}
+
+/** As comparison.md rounds: a value that lies between two goes to the even one, where `toFixed` takes the outer. */
+function rounded(value: number, digits: number): number {
+  const outer = value.toFixed(digits);
+  const between = (Math.abs(value) * 2 ** (digits + 1)) % 2 === 1;
+  return +(between && "13579".includes(outer.at(-1)!) ? (value * (1 - Number.EPSILON)).toFixed(digits) : outer);
 }
 
 /** Significant digits of a figure without an interval. */
