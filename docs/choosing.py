@@ -7,7 +7,7 @@ from quantcheck.report.view import Summary
 
 __all__ = ["page"]
 
-RUNS = ("reference", "gguf-ladder-quality", "reference-vllm-h100", "reference-vllm-h200", "vllm-awq-18-h200",
+RUNS = ("reference", "gguf-ladder", "reference-vllm-h100", "reference-vllm-h200", "vllm-awq-18-h200",
         "vllm-awq-18-h100", "format-race-h200", "format-race-gptq-h200", "transformers-formats-h200",
         "transformers-reference-quality", "transformers-reference-h200")
 HEAD = """# Choosing a format
@@ -27,8 +27,8 @@ when this page is written.
 CAVEATS = {
     "reference": "The reference model is tiny, and ran on a shared CPU. Its damage and its speed say nothing about a "
                  "large model.",
-    "gguf-ladder-quality": "The same small model: 4 bits and fewer cost it far more than they cost a model of billions. "
-                           "Speed and memory were not measured.",
+    "gguf-ladder": "The same small model, on llama.cpp compiled for the machine: 4 bits and fewer cost it far more than they "
+                   "cost a model of billions.",
     "reference-vllm-h100": "The same small model, through vLLM on one H100. Quality alone.",
     "reference-vllm-h200": "The same small model on an H200: quality but for AWQ, and speed, which says nothing of larger ones.",
     "format-race-h200": "Mistral-7B's shape with random weights: speed and size alone, on two H200s.",
