@@ -162,6 +162,12 @@ def one_benchmark(run: Run) -> None:
     run.changes["quality"] = {"suites": ["reference/arithmetic"]}
 
 
+def harmed_text(run: Run) -> None:
+    for cell in run.of("quality", "Q8_0"):
+        if cell.record["key"]["subject"] == "reference/stories":
+            cell.tables["tokens"]["nll"] += 0.02
+
+
 def too_few_items(run: Run) -> None:
     run.cells = run.of("load") + [synthetic.task_cell(name, task, items=250) for name in ("F16", "Q8_0", "Q4_K_M")
                                   for task in synthetic.TASKS]
@@ -213,6 +219,7 @@ CASES: dict[str, tuple[Callable[[Run], None], str]] = {
     "unlike_sizes": (unlike_sizes, "Q2_K has 6.0 million weights, F16 7.3"),
     "one_benchmark": (one_benchmark, "rest on one benchmark, reference/arithmetic"),
     "too_few_items": (too_few_items, "has 250 items for Q4_K_M, a margin of 1 pp takes about"),
+    "harmed_text": (harmed_text, "Q8_0 is safe on every task and harmed on the text stories: perplexity 1.02"),
     "greedy_only": (greedy_only, "written answers (arithmetic) are greedy only"),
     "peak_memory": (peak_memory, "Q8_0's weights are 14.38 GB smaller, its resident memory only 0.00 GB"),
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantcheck.report.cells import CellIndex
-from quantcheck.report.summary import CellCount, LoadRow, MemoryRow, SpeedWord, TaskRow
+from quantcheck.report.summary import CellCount, CorpusRow, LoadRow, MemoryRow, SpeedWord, TaskRow
 
 __all__ = ["Pattern", "Seen"]
 
@@ -16,6 +16,7 @@ class Seen:
 
     index: CellIndex
     tasks: Sequence[TaskRow]
+    corpora: Sequence[CorpusRow]
     loads: Sequence[LoadRow]
     memory: Sequence[MemoryRow]
     twin: SpeedWord | None

@@ -149,6 +149,16 @@ def _one_benchmark(seen: Seen) -> Iterator[str]:
         yield f"the words on quality rest on one benchmark, {judged[0]}: other skills may break first"
 
 
+def _harmed_text(seen: Seen) -> Iterator[str]:
+    """Tasks decide a variant's word, so that a text on which it lost more than the margin would go without saying."""
+    names = short_names(dict.fromkeys(row.corpus for row in seen.corpora))
+    for row in seen.corpora:
+        if row.word == "harmed" and {task.word for task in seen.tasks if task.variant == row.variant} == {"safe"}:
+            yield (f"{row.variant} is safe on every task and harmed on the text {names[row.corpus]}: perplexity "
+                   f"{figures.ratio(row.ratio, 4)}, 95% CI {figures.interval(row.ratio, 4)}; what it lost there no "
+                   "task shows")
+
+
 def _too_few_items(seen: Seen) -> Iterator[str]:
     names = short_names(dict.fromkeys(row.task for row in seen.tasks))
     harmed = {row.variant for row in seen.tasks if row.word == "harmed"}  # more items would not change their word
@@ -235,6 +245,8 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("unlike_options", _unlike_options, "give all variants the same engine.args"),
     Pattern("unlike_sizes", _sizes, "compare variants of one model"),
     Pattern("one_benchmark", _one_benchmark, "add suites of other kinds to quality.suites"),
+    Pattern("harmed_text", _harmed_text, "add a task of that kind to quality.suites, or set "
+                                         "policy.margin.perplexity_ratio to what does not matter"),
     Pattern("too_few_items", _too_few_items, "raise quality.items, or policy.margin if more loss is acceptable"),
     Pattern("greedy_only", _greedy, "give quality.sampling, if the model is used at a temperature"),
     Pattern("peak_memory", _peak_memory, "compare the weights and the KV cache instead"),
