@@ -2,7 +2,7 @@
 
     python benchmarks/harness_agreement.py DATA [--items 200] [--over llama.cpp|transformers|vllm]
                                            [--device cuda] [--fewshot 5] [--random] [--subjects 2]
-                                           [--library build/bin/libllama.so] [TASK ...]
+                                           [--library build/bin/libllama.so] [--type F32] [TASK ...]
 
 DATA is a folder of plain files (`quantcheck.tasks`). Needs `quantcheck[eval]`, torch and transformers. `hf` computes in
 float32, on the CPU or the `--device`. Ours answers over llama.cpp from the F16 GGUF file, or with `--over transformers`
@@ -16,6 +16,8 @@ model answers means nothing; its log-likelihoods must agree all the same.
 `--items` are spread over a task's subjects, so that few of MMLU's 57 leave one item to each, and nothing for a few-shot
 prompt's examples to be shared with; `--subjects` takes the items from so many subjects alone. `--library` answers over
 another build of the same llama.cpp than the wheel's, which has no instructions beyond AVX2.
+
+`--type` is the GGUF file's: with F32 llama.cpp rounds no activations before it multiplies them by a weight.
 
 Printed for each task: items, log-likelihoods, the greatest difference of one and of one divided by its tokens, the
 median difference, the share of items with the same decision (likeliest choice, or text as judged), with the same
@@ -34,10 +36,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 
 from quantcheck import reference
 from quantcheck.engines.hf.process import Loaded
@@ -52,6 +56,7 @@ from quantcheck.harness import FolderTokens, Record, answer
 from quantcheck.harness.library import need
 from quantcheck.harness.run import answer_with
 from quantcheck.spec.experiment import Variant, VllmEngine
+from quantcheck.variants.gguf_file import GgufFile, copy_metadata, write_gguf
 from quantcheck.variants.make import prepare
 
 TASKS = ("mmlu", "arc_easy", "arc_challenge", "hellaswag", "gsm8k", "triviaqa")
@@ -115,6 +120,7 @@ def main() -> None:
     parser.add_argument("--fewshot", type=int, help="examples in a prompt; default the task's own")
     parser.add_argument("--subjects", type=int, help="of MMLU, the first ones by name; default all")
     parser.add_argument("--library", type=Path, help="libllama.so for ours over llama.cpp [the wheel's]")
+    parser.add_argument("--type", choices=("F16", "F32"), default="F16", help="of the GGUF file's weights")
     parser.add_argument("--random", action="store_true", help="a larger model of random weights")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
@@ -181,10 +187,27 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answerer]:
             yield ServedScorer(server.endpoint, words.vocab_size, arguments.holds)
         return
     with tempfile.TemporaryDirectory() as cache:
-        made = prepare(str(arguments.model), {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache),
-                       threads=arguments.threads)
-        with LlamaCppScorer(made["F16"].path, threads=arguments.threads, context=arguments.context) as scorer:
+        path = prepare(str(arguments.model), {"F16": Variant(scheme="gguf/F16")}, cache=Path(cache),
+                       threads=arguments.threads)["F16"].path
+        if arguments.type == "F32":
+            path = widened(path, Path(cache) / "F32.gguf")
+        with LlamaCppScorer(path, threads=arguments.threads, context=arguments.context) as scorer:
             yield scorer
+
+
+def widened(path: Path, target: Path) -> Path:
+    """Writes the same numbers as F32."""
+    file = GgufFile(path)
+
+    def describe(writer: GGUFWriter) -> None:
+        copy_metadata(file, writer, without=["general.file_type"])
+        writer.add_file_type(LlamaFileType.ALL_F32)
+
+    write_gguf(target, file.architecture, describe, [
+        (replace(tensor, type=GGMLQuantizationType.F32),
+         lambda t=tensor: file.rows(t.name, 0, t.values // t.columns).view(np.uint8).reshape(-1))  # type: ignore[misc]
+        for tensor in file.tensors])
+    return target
 
 
 def ask_ours(
