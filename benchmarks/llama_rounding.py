@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gguf import GGMLQuantizationType
 from scipy.special import log_softmax
 
 from harness_agreement import widened
@@ -27,8 +28,7 @@ from quantcheck.spec.experiment import Variant
 from quantcheck.variants.make import prepare
 
 TOKENS = 200
-CACHES = {"F16": 1, "F32": 0}
-"""llama.cpp's numbers of the types."""
+CACHES = {kind.name: kind.value for kind in (GGMLQuantizationType.F16, GGMLQuantizationType.F32)}
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantcheck.report.cells import CellIndex
-from quantcheck.report.summary import CellCount, CorpusRow, LoadRow, MemoryRow, SpeedWord, TaskRow
+from quantcheck.report.summary import CellCount, CorpusRow, LoadRow, MemoryRow, SpeedWord, TaskRow, VariantRow
 
 __all__ = ["Pattern", "Seen"]
 
@@ -15,6 +15,7 @@ class Seen:
     """What the conditions look at; `overlaps` is what `quality.overlap` found, `twin` the noise floor's word."""
 
     index: CellIndex
+    variants: Sequence[VariantRow]
     tasks: Sequence[TaskRow]
     corpora: Sequence[CorpusRow]
     loads: Sequence[LoadRow]

@@ -128,8 +128,8 @@ def build_summary(
         artifacts={name: dict(recipe) for name, recipe in artifacts.items()},
         metrics={key: asdict(metric) for key, metric in METRICS.items()},
         warnings=warning_rows(Seen(
-            index, tasks, corpora, loads, memory, speed_summary(index, index.again).word, artifacts, list(overlaps),
-            count, environment,
+            index, variants, tasks, corpora, loads, memory, speed_summary(index, index.again).word, artifacts,
+            list(overlaps), count, environment,
         )),
         not_measured=not_measured_rows(index, environment, roofline_missing(index, artifacts, environment)),
     )

@@ -152,8 +152,9 @@ def _one_benchmark(seen: Seen) -> Iterator[str]:
 def _harmed_text(seen: Seen) -> Iterator[str]:
     """Tasks decide a variant's word, so that a text on which it lost more than the margin would go without saying."""
     names = short_names(dict.fromkeys(row.corpus for row in seen.corpora))
+    safe = {row.name for row in seen.variants if row.quality.basis == "tasks" and row.quality.word == "safe"}
     for row in seen.corpora:
-        if row.word == "harmed" and {task.word for task in seen.tasks if task.variant == row.variant} == {"safe"}:
+        if row.word == "harmed" and row.variant in safe:
             yield (f"{row.variant} is safe on every task and harmed on the text {names[row.corpus]}: perplexity "
                    f"{figures.ratio(row.ratio, 4)}, 95% CI {figures.interval(row.ratio, 4)}; what it lost there no "
                    "task shows")

@@ -355,4 +355,3 @@ def _ahead_ns() -> tuple[int, int]:
     """How long both clocks' reading took, and by how much the monotonic one is ahead, within half of that."""
     before, real, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
     return after - before, (before + after) // 2 - real
-
