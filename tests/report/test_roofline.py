@@ -58,8 +58,8 @@ def cells() -> list[FakeCell]:
 
 
 def build(found: list[FakeCell] | None = None, recipes: Any = None, ceilings: Any = CEILINGS, **more: Any) -> Summary:
-    asked = experiment(variants={name: {"scheme": f"gguf/{name}"} for name in VARIANTS}, quality=None,
-                       noise_floor=False, blocks=3, **more)  # fmt: skip
+    asked = experiment(**{"variants": {name: {"scheme": f"gguf/{name}"} for name in VARIANTS}, "quality": None,
+                          "noise_floor": False, "blocks": 3, **more})  # fmt: skip
     return build_summary(asked, cells() if found is None else found, artifacts() if recipes is None else recipes,
                          {"ceilings": ceilings} if ceilings else {}, [])  # fmt: skip
 
@@ -87,6 +87,25 @@ def test_shares_of_the_ceilings() -> None:
     assert base.prefill_mfu.value is not None
     assert eight.prefill_mfu.value is None
     assert "waiting" in eight.prefill_mfu.reason
+
+
+def test_ranks_of_a_tensor_parallel_engine_share_the_work() -> None:
+    cuda = {"copy": rate(BANDWIDTH), "read": [{"bytes": 1 << 28, **rate(BANDWIDTH)}], "matrix": {"fp16": rate(RATE)}}
+    one, two = (build(with_ranks(ranks), artifacts(scheme="awq"), {**CEILINGS, "cuda": cuda}, engine={"kind": "vllm"},
+                      variants={name: {"scheme": "awq"} for name in VARIANTS}) for ranks in (1, 2))
+    assert row(two, "short@c1", "F16").mbu.value == pytest.approx(row(one, "short@c1", "F16").mbu.value / 2)
+    assert row(two, "short@c1", "Q4_K_M").mbu.value == row(one, "short@c1", "Q4_K_M").mbu.value
+    assert row(two, "short@c1", "Q4_K_M").predicted.value < row(one, "short@c1", "Q4_K_M").predicted.value
+    assert "on 1 GPU instead of 2" in row(two, "short@c1", "Q4_K_M").explanation
+    assert "instead" not in row(one, "short@c1", "Q4_K_M").explanation
+
+
+def with_ranks(ranks: int) -> list[FakeCell]:
+    found = cells()
+    for cell in found:
+        if cell.record["key"]["variant"] == "F16":
+            cell.record["result"].setdefault("engine", {})["tensor_parallel"] = ranks
+    return found
 
 
 def test_prediction_and_sentence() -> None:

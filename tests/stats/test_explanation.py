@@ -1,5 +1,7 @@
 """The one sentence, on figures that were measured with vLLM on one H200 (Mistral-7B, random weights)."""
 
+from dataclasses import replace
+
 import pytest
 
 from quantcheck.stats.explanation import Observed, Reading, bound_by, explain_baseline, explain_loads, read_ratio
@@ -108,6 +110,25 @@ def test_the_baselines_sentence() -> None:
 )  # fmt: skip
 def test_each_cause(base: Observed, variant: Observed, measured: float, predicted: float, cause: str) -> None:
     assert read_ratio(base, variant, measured=measured, predicted=predicted).cause == cause
+
+
+@pytest.mark.parametrize(
+    ("variant", "measured", "predicted", "clause"),
+    [
+        (at(9, 1, 10), 1.02, 1.0, "as bytes and arithmetic at the measured ceilings predict (1.00x) for 2x smaller "
+         "weights on 1 GPU instead of 2"),
+        (at(9, 1, 10), 1.3, 1.0, "more than bytes and arithmetic at the measured ceilings predict (1.00x) on 1 GPU "
+         "instead of 2, so its kernels lose less time than those of v, or what its 2 GPUs exchange costs it"),
+        (at(4, 1, 10), 1.0, 1.8, "because decode reaches 40% of bandwidth where v reaches 90%: overhead, not weights, "
+         "sets the time, so 2x smaller weights on 1 GPU instead of 2 do not give the 1.80x that they could with the "
+         "overhead of v"),
+    ],
+)  # fmt: skip
+def test_fewer_gpus_are_told(variant: Observed, measured: float, predicted: float, clause: str) -> None:
+    base = at(9, 1, 10)
+    model = replace(base.model, weights=Weights(2e9, 0.0, 0.0), ceiling=base.model.ceiling * 2, devices=2)
+    two = replace(base, model=model)
+    assert read_ratio(two, variant, measured=measured, predicted=predicted).clause == clause
 
 
 def test_one_reason_is_told_once() -> None:

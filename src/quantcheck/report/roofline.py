@@ -103,14 +103,15 @@ def _model(index: CellIndex, name: str, artifacts: Artifacts, environment: Mappi
     weights = Weights(float(read["layers"]), float(read["head"]), table / shape.vocabulary)
     engines = [cell.record["result"].get("engine", {}) for cell in index.load_cells(name)]
     engine = engines[0] if engines else {}
+    cuda = index.experiment.engine.kind != "llama.cpp" and engine.get("device") != "cpu"
     ceiling = ceiling_of(
-        environment.get("ceilings"), cuda=index.experiment.engine.kind != "llama.cpp" and engine.get("device") != "cpu",
-        threads=engine.get("threads"),
-        scheme=str(recipe.get("scheme")), working_set=weights.step,
+        environment.get("ceilings"), cuda=cuda, threads=engine.get("threads"), scheme=str(recipe.get("scheme")),
+        working_set=weights.step,
     )
     if isinstance(ceiling, str):
         return ceiling
-    return Model(shape, weights, ceiling, float(engine.get("kv_bytes_per_value") or KV_BYTES))
+    devices = int(engine.get("tensor_parallel") or 1) if cuda else 1  # ranks on a processor share it
+    return Model(shape, weights, ceiling * devices, float(engine.get("kv_bytes_per_value") or KV_BYTES), devices)
 
 
 def _at(index: CellIndex, name: str, load: str, model: Model) -> _At | str:

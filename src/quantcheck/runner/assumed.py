@@ -144,11 +144,11 @@ class AssumedPace:
             return None
         args = {**(engine.args if isinstance(engine, VllmEngine) else {}), **variant.args}
         gpus = int(str(args.get("tensor-parallel-size") or 1))
-        ceiling = Ceiling(gpus * BANDWIDTH_SHARE * self.device.bandwidth, gpus * COMPUTE_SHARE * compute)
+        ceiling = Ceiling(BANDWIDTH_SHARE * self.device.bandwidth, COMPUTE_SHARE * compute) * gpus
         table = float(reads["embedding"] or reads["head"])
         weights = Weights(float(reads["layers"]), float(reads["head"]), table / shape.vocabulary)
         kv_bytes = 1.0 if str(args.get("kv-cache-dtype", "")).startswith("fp8") else 2.0
-        return Model(shape, weights, ceiling, kv_bytes), float(sum(reads.values()))
+        return Model(shape, weights, ceiling, kv_bytes, gpus), float(sum(reads.values()))
 
 
 def _shape_of(model: str) -> str | None:

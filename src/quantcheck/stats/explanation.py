@@ -84,21 +84,33 @@ def read_ratio(baseline: Observed, variant: Observed, *, measured: float, predic
     gain, promise = math.log(measured), math.log(predicted)
     allowed = max(TOLERANCE, PART * abs(promise))
     fewer = baseline.model.weights.step / variant.model.weights.step
+    elsewhere = _elsewhere(baseline.model.devices, variant.model.devices)
     if promise - gain > allowed and bound_by(variant) == "prefill":
         return Reading("prefill", f"because prefill is {variant.prefill_share:.0%} of the least time, where "
-                       f"{fewer:.2g}x smaller weights save little, and it takes longer than its arithmetic at the "
-                       f"measured ceiling (predicted: {predicted:.2f}x)")
+                       f"{fewer:.2g}x smaller weights{elsewhere} save little, and it takes longer than its arithmetic "
+                       f"at the measured ceiling (predicted: {predicted:.2f}x)")
     if promise - gain > allowed:
         uses = (f"decode reaches {variant.bandwidth_use:.0%} of bandwidth where {baseline.name} reaches "
                 f"{baseline.bandwidth_use:.0%}")
-        could = (f", so {fewer:.2g}x smaller weights do not give the {predicted:.2f}x that they could with the "
-                 f"overhead of {baseline.name}")
+        could = (f", so {fewer:.2g}x smaller weights{elsewhere} do not give the {predicted:.2f}x that they could with "
+                 f"the overhead of {baseline.name}")
         return Reading("overhead", f"because {uses}: overhead, not weights, sets the time"
                        + (could if promise > TOLERANCE else f" (predicted: {predicted:.2f}x)"))
     if gain - promise > allowed:
+        exchange = f", or what its {baseline.model.devices} GPUs exchange costs it" if elsewhere else ""
         return Reading("kernels", f"more than bytes and arithmetic at the measured ceilings predict "
-                       f"({predicted:.2f}x), so its kernels lose less time than those of {baseline.name}")
+                       f"({predicted:.2f}x){elsewhere}, so its kernels lose less time than those of {baseline.name}"
+                       + exchange)
+    if elsewhere:
+        work, ceiling = variant.model.decode(variant.load), variant.model.ceiling
+        return Reading("memory" if work.memory_s(ceiling) >= work.compute_s(ceiling) else "compute",
+                       f"as bytes and arithmetic at the measured ceilings predict ({predicted:.2f}x) for "
+                       f"{fewer:.2g}x smaller weights{elsewhere}")
     return _agreed(baseline, variant, promise, fewer)
+
+
+def _elsewhere(before: int, now: int) -> str:
+    return "" if before == now else f" on {now} GPU{'s' * (now > 1)} instead of {before}"
 
 
 def _agreed(baseline: Observed, variant: Observed, promise: float, fewer: float) -> Reading:

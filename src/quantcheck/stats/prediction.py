@@ -39,12 +39,13 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One variant on one device."""
+    """One variant on `devices` that work on each of its matrices together; `ceiling` is of all of them."""
 
     shape: Shape
     weights: Weights
     ceiling: Ceiling
     kv_bytes: float = 2
+    devices: int = 1
 
     def decode(self, load: Serving) -> Work:
         """One step of decoding."""

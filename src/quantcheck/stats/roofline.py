@@ -114,6 +114,9 @@ class Ceiling:
     bandwidth: float
     compute: float
 
+    def __mul__(self, devices: int) -> "Ceiling":
+        return Ceiling(self.bandwidth * devices, self.compute * devices)
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
