@@ -90,6 +90,16 @@ def test_twice_the_hardware_for_a_third_more_speed_is_dearer() -> None:
     assert row(summary, "Q8_0").word == "dearer"
 
 
+def test_a_load_that_one_of_both_lacks_gives_no_ratio() -> None:
+    measured = [cell for cell in cells()
+                if (cell.record["key"]["variant"], cell.record["key"]["subject"]) != ("F16", "short@c8")]
+    found = row(build({"gpu_hour_usd": HOUR}, measured=measured), "Q8_0")
+    assert (found.at, found.ratio.value, found.word) == ("short@c8", None, None)
+    assert found.output.value is not None
+    assert found.ratio.reason is not None
+    assert found.ratio.reason.startswith("F16 has no figure of short@c8: ")
+
+
 def test_with_an_slo_the_cost_is_that_of_the_highest_load_that_meets_it() -> None:
     summary = build({"gpu_hour_usd": HOUR}, slo={"ttft_ms": 60})
     held = {r.variant: r for r in summary.capacity}

@@ -139,6 +139,8 @@ def cost_by_block(index: CellIndex, row: CostRow) -> dict[int, float]:
 
 
 def _against_baseline(index: CellIndex, baseline: CostRow, row: CostRow) -> CostRow:
+    if gone := _only_one_has(index, baseline, row):
+        return row.model_copy(update={"ratio": Figure(reason=gone), "reason": gone})
     ratio = speed_ratio(cost_by_block(index, baseline), cost_by_block(index, row))
     if ratio is None:
         reason = row.reason or baseline.reason or UNPAIRED
@@ -151,6 +153,16 @@ def _against_baseline(index: CellIndex, baseline: CostRow, row: CostRow) -> Cost
     )
     update = {"ratio": ratio_figure(ratio), "word": WORDS_OF_COST[verdict.word], "reason": verdict.reason}
     return row.model_copy(update=update)
+
+
+def _only_one_has(index: CellIndex, baseline: CostRow, row: CostRow) -> str | None:
+    """Why the best loads of both cannot be compared: one might have done better at a load that it has no figure of."""
+    if row.basis == "slo" or baseline.at is None or row.at is None:
+        return None
+    for variant, load in ((index.baseline, row.at), (row.variant, baseline.at)):
+        if not figures_by_block(index, variant, load, THROUGHPUT):
+            return f"{variant} has no figure of {load}: {index.missing(variant, load)}"
+    return None
 
 
 def _floor(index: CellIndex, baseline: CostRow) -> float | None:
