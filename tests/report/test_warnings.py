@@ -100,6 +100,13 @@ def foreign_process(run: Run, count: int = 2) -> None:
     run.of("load", "Q8_0")[3].record["telemetry"]["gpu"] |= {"foreign_processes": count, "foreign_bytes": 3 * 10**9}
 
 
+def unpriced_gpus(run: Run, **counted: int) -> None:
+    run.gpu("Q8_0", "short@c8", 1)
+    gpu = run.of("load", "Q8_0")[3].record["telemetry"]["gpu"]
+    gpu["gpus"] = [gpu["gpus"][0], {**gpu["gpus"][0], "index": 1}]
+    run.changes["policy"] = {"price": {"gpu_hour_usd": 3.5, "gpus": counted}}
+
+
 def server_differs(run: Run, difference: str | None = "the server counts 1,280 generated tokens, the client 1,281",
                    preemptions: int | None = 0) -> None:
     run.of("load", "Q8_0")[3].record["result"]["server"] = {
@@ -204,6 +211,7 @@ CASES: dict[str, tuple[Callable[[Run], None], str]] = {
     "gpu_throttled": (gpu_throttled, "Q8_0 at short@c8: the GPU's clocks were held back in 40% of the samples (power"),
     "foreign_process": (foreign_process, "Q8_0 (block 2) at short@c8: 2 processes not of the engine, with 3.0 GB of "
                                          "its memory, were on its GPU"),
+    "unpriced_gpus": (unpriced_gpus, "Q8_0 ran on 2 GPUs, and its cost counts 1"),
     "server_differs": (server_differs, "Q8_0 (block 2) at short@c8: the server counts 1,280 generated tokens"),
     "preemptions": (lambda run: server_differs(run, None, 3),
                     "Q8_0 (block 2) at short@c8: the engine took the KV cache from 3 running requests"),
@@ -254,6 +262,7 @@ def test_told_where_it_holds_and_alone(key: str) -> None:
     lambda run: gpu_throttled(run, 0.04),
     lambda run: gpu_throttled(run, 1.0, "applications clocks"),
     lambda run: foreign_process(run, 0),
+    lambda run: unpriced_gpus(run, Q8_0=2),
     lambda run: server_differs(run, None),
     lambda run: server_differs(run, None, None),
     lambda run: gpu_reserves(run),
@@ -265,9 +274,9 @@ def test_told_where_it_holds_and_alone(key: str) -> None:
     lambda run: unlike_sizes(run, 7_344_000),
     lambda run: peak_memory(run, 0),
     lambda run: portable_build(run, "native"),
-], ids=["clocks", "SM clock", "warm", "a few looks", "set clocks", "alone", "agrees", "not told", "host memory",
-       "no cache", "begin mark", "shared prefix", "cache told", "common phrase", "padding", "follows the weights",
-       "compiled for it"])
+], ids=["clocks", "SM clock", "warm", "a few looks", "set clocks", "alone", "priced", "agrees", "not told",
+       "host memory", "no cache", "begin mark", "shared prefix", "cache told", "common phrase", "padding",
+       "follows the weights", "compiled for it"])
 def test_silent_just_below(change: Callable[[Run], None]) -> None:
     run = Run()
     change(run)

@@ -89,8 +89,14 @@ def _corpus(row: CorpusRow, at: int, margin: float) -> Condition:
 
 
 def _speed(facts: Facts, variant: VariantRow, at: int) -> Iterator[Condition]:
-    """The least speedup; without one, that the variant is not shown to be slower."""
+    """The least speedup; without one, that the variant is not shown to be slower.
+
+    Less hardware may be slower: where the price counts unlike numbers of accelerators, the cost is asked instead.
+    """
     speed, least = variant.speed, facts.policy.minimum_speedup
+    gpus = facts.accelerators
+    if least is None and gpus and gpus[variant.name] != gpus[next(v.name for v in facts.variants if v.baseline)]:
+        return
     if speed.word is None:
         if least is not None:
             yield Condition(key="speed", asks=f"output throughput at least {least:g}x", state="open",

@@ -19,7 +19,9 @@ from quantcheck.spec.policy import Price
 from quantcheck.stats import block_log_ratios, judge_speed, speed_ratio, t_interval
 from quantcheck.stats.cost import amortised, token_cost, usd_per_million
 
-__all__ = ["cost_by_block", "cost_grid", "cost_notes", "cost_rows", "usd", "workload_of"]
+__all__ = [
+    "TONE", "compared", "cost_by_block", "cost_grid", "cost_notes", "cost_of", "cost_rows", "usd", "workload_of",
+]  # fmt: skip
 
 WORDS_OF_COST: dict[SpeedWord, CostWord] = {
     "faster": "cheaper",
@@ -77,7 +79,7 @@ def _row(
     index: CellIndex, workload: str, variant: str, own: _Held, price: Price, recipe: Mapping[str, Any]
 ) -> CostRow:
     hour = price.hour_usd(variant)
-    output, making = _cost(own.output, hour), _making(index, recipe, hour)
+    output, making = cost_of(own.output, hour), _making(index, recipe, hour)
     total = output if output.value is None else making
     if output.value is not None and making.value is not None:
         ends = {end: None if (x := getattr(output, end)) is None else x + making.value for end in ("low", "high")}
@@ -90,7 +92,7 @@ def _row(
         basis="highest throughput" if index.experiment.slo is None else "slo",
         at=own.at,
         output=output,
-        input=_cost(own.input, hour),
+        input=cost_of(own.input, hour),
         blended=_blended(output, own),
         making=making,
         total=total,
@@ -100,7 +102,8 @@ def _row(
     )
 
 
-def _cost(throughput: Figure, hour_usd: float) -> Figure:
+def cost_of(throughput: Figure, hour_usd: float) -> Figure:
+    """USD per million tokens at a throughput in tokens/s: the interval's ends change places."""
     if throughput.value is None:
         return Figure(reason=throughput.reason)
     cost = token_cost(throughput.value, throughput.low, throughput.high, hour_usd)
@@ -118,6 +121,8 @@ def _blended(output: Figure, held: _Held) -> Figure:
 
 
 def _making(index: CellIndex, recipe: Mapping[str, Any], hour_usd: float) -> Figure:
+    if recipe.get("weights") == "random":
+        return Figure(reason="random weights: nothing was quantized")
     if recipe.get("ready"):
         return Figure(reason="a ready file: how long it took to make is not known")
     seconds = recipe.get("seconds")
@@ -141,18 +146,24 @@ def cost_by_block(index: CellIndex, row: CostRow) -> dict[int, float]:
 def _against_baseline(index: CellIndex, baseline: CostRow, row: CostRow) -> CostRow:
     if gone := _only_one_has(index, baseline, row):
         return row.model_copy(update={"ratio": Figure(reason=gone), "reason": gone})
-    ratio = speed_ratio(cost_by_block(index, baseline), cost_by_block(index, row))
+    blocks = cost_by_block(index, baseline), cost_by_block(index, row)
+    ratio, word, reason = compared(index, *blocks, _floor(index, baseline))
+    if ratio.value is None:
+        reason = row.reason or baseline.reason or reason
+        ratio = Figure(reason=reason)
+    return row.model_copy(update={"ratio": ratio, "word": word, "reason": reason})
+
+
+def compared(
+    index: CellIndex, baseline: Mapping[int, float], own: Mapping[int, float], floor: float | None
+) -> tuple[Figure, CostWord | None, str | None]:
+    """(ratio, word, why there is none or why it is open) of two costs by block; `floor`: the noise of the logarithm."""
+    ratio = speed_ratio(baseline, own)
     if ratio is None:
-        reason = row.reason or baseline.reason or UNPAIRED
-        return row.model_copy(update={"ratio": Figure(reason=reason), "reason": reason})
-    verdict = judge_speed(
-        ratio,
-        higher_is_better=False,
-        margin=index.experiment.policy.margin.throughput_ratio,
-        floor=_floor(index, baseline),
-    )
-    update = {"ratio": ratio_figure(ratio), "word": WORDS_OF_COST[verdict.word], "reason": verdict.reason}
-    return row.model_copy(update=update)
+        return Figure(reason=UNPAIRED), None, UNPAIRED
+    margin = index.experiment.policy.margin.throughput_ratio
+    verdict = judge_speed(ratio, higher_is_better=False, margin=margin, floor=floor)
+    return ratio_figure(ratio), WORDS_OF_COST[verdict.word], verdict.reason
 
 
 def _only_one_has(index: CellIndex, baseline: CostRow, row: CostRow) -> str | None:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from quantcheck.report.row import Clause, CostWord, DecisionWord, Figure, Row
 
-__all__ = ["Condition", "CostRow", "DecisionRow", "FrontierRow"]
+__all__ = ["Condition", "CostRow", "DecisionRow", "FrontierRow", "LoadCostRow"]
 
 
 class CostRow(Row):
@@ -27,6 +27,17 @@ class CostRow(Row):
     making: Figure = Field(description="USD per million tokens for making the variant, once, over amortise_tokens")
     total: Figure = Field(description="output and making")
     ratio: Figure = Field(description="output, variant / baseline, paired by block")
+    word: CostWord | None
+    reason: str | None = None
+
+
+class LoadCostRow(Row):
+    """What output tokens cost at one load with one variant, USD per million; the baseline has a row without a ratio."""
+
+    load: str
+    variant: str
+    output: Figure
+    ratio: Figure = Field(description="variant / baseline, paired by block")
     word: CostWord | None
     reason: str | None = None
 

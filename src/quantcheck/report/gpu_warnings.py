@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from quantcheck.report.gpu import foreign_lines, heat_lines, throttle_share, windows_at
+from quantcheck.report.gpu import foreign_lines, gpu_of, heat_lines, throttle_share, windows_at
 from quantcheck.report.pattern import Pattern, Seen
 
 __all__ = ["GPU_PATTERNS"]
@@ -33,6 +33,15 @@ def _foreign(seen: Seen) -> Iterator[str]:
         yield from foreign_lines(load, windows_at(seen.index, load))
 
 
+def _unpriced(seen: Seen) -> Iterator[str]:
+    price = seen.index.experiment.policy.price
+    for variant in seen.index.variants if price else ():
+        used = max((len(gpu_of(cell.record).get("gpus", ())) for cell in seen.index.load_cells(variant)), default=0)
+        counted = price.gpus.get(variant, 1) if price else 1
+        if used > counted:
+            yield f"{variant} ran on {used} GPUs, and its cost counts {counted}"
+
+
 def _server_differs(seen: Seen) -> Iterator[str]:
     for load in seen.index.loads:
         for variant, block, record in windows_at(seen.index, load):
@@ -56,6 +65,7 @@ GPU_PATTERNS: tuple[Pattern, ...] = (
     Pattern("foreign_process", _foreign,
             "the figures stand, but not for the engine alone: end the other program, or give the engine another GPU by "
             "CUDA_VISIBLE_DEVICES, and measure again"),
+    Pattern("unpriced_gpus", _unpriced, "say in policy.price.gpus how many a variant takes, such as {fp16: 2}"),
     Pattern("server_differs", _server_differs,
             "see `server` in the cell and the engine's log: another client may use the server, or it does not do what "
             "engine.args say"),

@@ -58,6 +58,11 @@ class Facts:
         return f"{self.cells.stored} of {self.cells.planned} cells"
 
     @property
+    def accelerators(self) -> dict[str, int]:
+        """How many each variant takes, where the policy has a price."""
+        return {row.variant: row.gpus for row in self.costs}
+
+    @property
     def others(self) -> list[tuple[int, VariantRow]]:
         return [(i, v) for i, v in enumerate(self.variants) if not v.baseline]
 
@@ -134,7 +139,26 @@ def _size_and_speed(at: int, variant: VariantRow, facts: Facts) -> list[Clause]:
         word = "the same size" if 0.995 < size < 1.005 else f"{_times(variant.size.ratio)} {turn}"
         clauses.append(Clause(text=f", {word}", variant=variant.name, source=f"/variants/{at}/size/ratio"))
     clauses.append(_speed(at, variant, facts))
-    return clauses
+    return clauses + _hardware(variant.name, facts)
+
+
+def _hardware(name: str, facts: Facts) -> list[Clause]:
+    """On how many accelerators, where the baseline is on another number of them, and what that makes of the cost."""
+    baseline = next(v.name for v in facts.variants if v.baseline)
+    gpus = facts.accelerators
+    own = [(i, row) for i, row in enumerate(facts.costs) if row.variant == name]
+    if not own or gpus[name] == gpus[baseline]:
+        return []
+    on = f" on {gpus[name]} GPU{'' if gpus[name] == 1 else 's'} instead of {gpus[baseline]}"
+    clauses = [Clause(text=on, variant=name, source=f"/costs/{own[0][0]}/gpus")]
+    return clauses + [
+        Clause(text=f", {_times(row.ratio)} {row.word} {_at(row)}", variant=name, source=f"/costs/{i}/ratio")
+        for i, row in own[:MOST_NAMED] if row.word in ("cheaper", "dearer")
+    ]
+
+
+def _at(row: CostRow) -> str:
+    return f"at {row.at}" if row.basis == "highest throughput" else f"for {row.workload}"
 
 
 def _times(ratio: Figure) -> str:

@@ -15,6 +15,7 @@ from quantcheck.report.degradation import DEGRADATION_WORDS, degradation_grid
 from quantcheck.report.energy import ENERGY, energy_grid
 from quantcheck.report.frontiers import FRONTIER_WORDS, frontier_grid
 from quantcheck.report.gpu_memory import GPU_MEMORY_WORDS, gpu_memory_grid
+from quantcheck.report.load_costs import load_cost_grid
 from quantcheck.report.markdown_text import bullets, code, escape, table
 from quantcheck.report.means import mean_grid
 from quantcheck.report.percentiles import PERCENTILE_WORDS, client_lines, percentile_grid
@@ -102,7 +103,13 @@ def memory(summary: Summary) -> list[str]:
 def cost(summary: Summary) -> list[str]:
     """USD per million tokens, with what the price assumes; without a price, that there is none."""
     grid = cost_grid(summary)
-    return ["## Cost", "\n".join(map(escape, cost_notes(summary))), table(grid)] if grid.rows else []
+    if not grid.rows:
+        return []
+    parts = ["## Cost", "\n".join(map(escape, cost_notes(summary))), table(grid)]
+    if summary.load_costs:
+        words = "USD per million, of an hour that is busy all through at that load."
+        parts += ["### Output tokens at each load", words, table(load_cost_grid(summary))]
+    return parts
 
 
 def energy(summary: Summary) -> list[str]:

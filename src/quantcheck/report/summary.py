@@ -15,6 +15,7 @@ from quantcheck.report.decision_rows import (
     CostRow,
     DecisionRow,
     FrontierRow,
+    LoadCostRow,
 )
 from quantcheck.report.gpu_rows import EnergyRow, EnergyWord, GpuMemoryRow
 from quantcheck.report.quality_rows import (
@@ -76,6 +77,7 @@ __all__ = [
     "FrontierRow",
     "GpuMemoryRow",
     "Headline",
+    "LoadCostRow",
     "LoadRow",
     "MeanSpeedRow",
     "MemoryRow",
@@ -183,6 +185,7 @@ class Summary(Row):
     noise_floor: list[NoiseRow]
     decisions: list[DecisionRow] = Field([])
     costs: list[CostRow] = Field([])
+    load_costs: list[LoadCostRow] = Field([], description="of workloads with several loads; empty without a price")
     frontiers: list[FrontierRow] = Field([])
     slices: list[SliceRow] = Field([])
     roofline: list[RooflineRow] = Field([])

@@ -21,6 +21,7 @@ from quantcheck.report.energy import energy_lines
 from quantcheck.report.frontiers import frontier_lines
 from quantcheck.report.gpu_memory import gpu_memory_grid
 from quantcheck.report.grids import Grid, Item
+from quantcheck.report.load_costs import load_cost_matrix
 from quantcheck.report.prose import machine_words, noise_lines, reading_guide
 from quantcheck.report.quality import kl_label
 from quantcheck.report.roofline_grid import shown_explanations
@@ -126,6 +127,8 @@ class _Page:
         if summary.costs:
             self.section("Cost (USD per million tokens)", cost_grid(summary))
             self._list("Assumed", cost_notes(summary), style="dim")
+        if summary.load_costs:
+            self._matrix("Cost by load (USD per million output tokens)", load_cost_matrix, summary)
         if lines := frontier_lines(summary):
             self._list("Pareto frontiers", lines)
         self.section("Memory", grids.memory_grid(summary))

@@ -18,6 +18,7 @@ from quantcheck.report.energy import energy_rows
 from quantcheck.report.frontiers import frontier_rows
 from quantcheck.report.gpu_memory import gpu_memory_rows
 from quantcheck.report.headline import Facts, make_headline
+from quantcheck.report.load_costs import load_cost_rows
 from quantcheck.report.noise import noise_floors, noise_rows, with_noise
 from quantcheck.report.not_measured import NOT_COUNTED, YOUR_SERVERS, not_measured_rows
 from quantcheck.report.overall import quality_summary
@@ -114,6 +115,7 @@ def build_summary(
         noise_floor=noise,
         decisions=decisions,
         costs=costs,
+        load_costs=load_cost_rows(index, speed),
         frontiers=frontier_rows(index, variants, speed, costs, (task_floors, corpus_floors)),
         asked=asked_rows(index, variants),
         damage=[row for name in index.variants for row in damage_rows(index, name)],

@@ -109,6 +109,19 @@ export function ownSlo(run: Run, held: Held[], price: number): Held[] {
   });
 }
 
+/** What output tokens cost at each load, and against the baseline; an hour of one accelerator costs `price`. */
+export function atEachLoad(run: Run, price: number): { load: string; variant: string; usd: Figure; ratio: Figure }[] {
+  const base = gpusOf(run, run.experiment.baseline);
+  const of = (ratio: number | null | undefined, gpus: number) => ratio == null || ratio <= 0 ? null : gpus / base / ratio;
+  const rows = run.speed.filter((s) => s.metric === "output_throughput").map((s) => {
+    const gpus = gpusOf(run, s.variant);
+    const [low, high] = [of(s.ratio.high, gpus), of(s.ratio.low, gpus)];
+    return { load: s.load, variant: s.variant, usd: usdOf(s.value, price * gpus),
+      ratio: { value: of(s.ratio.value, gpus), low, high, reason: s.ratio.reason } };
+  });
+  return [...new Set(rows.map((r) => r.load))].flatMap((load) => rows.filter((r) => r.load === load));
+}
+
 /** One figure for a variant over all workloads: each one's cost by its share of the output tokens. */
 export function mixed(held: Held[], shares: Map<string, number>): { variant: string; usd: Figure }[] {
   const all = [...shares.values()].reduce((a, b) => a + b, 0);

@@ -5,9 +5,9 @@ import { CUT, Whiskers, axisEnd, isCut, whisker } from "@/charts/Whisker";
 import { Legend, looks } from "@/charts/marks";
 import { setState, useAddress, useHidden } from "@/data/address";
 import { useFollowed } from "@/data/followed";
-import { type Format, asMetric, decimals, figureText, grouped, hasInterval, metric } from "@/data/format";
+import { type Format, asMetric, asRatio, decimals, figureText, grouped, hasInterval, metric } from "@/data/format";
 import { type Figure, type Run, percentileAt, sloOf, whyMissing } from "@/data/run";
-import { type Held, type Limits, type Price, limitsText, mixed, ownSlo, whatIf } from "@/data/whatIf";
+import { type Held, type Limits, type Price, atEachLoad, limitsText, mixed, ownSlo, whatIf } from "@/data/whatIf";
 import { Choice } from "@/parts/Choice";
 import { Fig } from "@/parts/figures";
 import { Picked, Raw, among } from "@/parts/Records";
@@ -136,6 +136,14 @@ export function Cost({ run }: { run: Run }) {
               { title: gpu ? "GPUs" : "machines", number: true, cell: (r) => r.gpus },
               { title: "raw", cell: (r) => <Raw cells={r.cells} /> },
             ]} />
+          </Behind>
+          <Behind title="The figures: cost at each load">
+            <Table caption="USD per million output tokens, of an hour that is busy all through at that load"
+              rows={atEachLoad(run, drawn.price).filter((r) => !hidden.has(r.variant))} columns={[
+                { title: "load", cell: (r) => r.load }, { title: "variant", cell: (r) => r.variant },
+                { title: "USD / M", number: true, cell: (r) => <Fig figure={r.usd} format={asUsd} /> },
+                { title: "ratio", number: true, cell: (r) => <Fig figure={r.ratio} format={asRatio} /> },
+              ]} />
           </Behind>
         </>
       )}
