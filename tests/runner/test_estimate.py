@@ -25,6 +25,8 @@ WINDOWS_S = sum(cell[3] for cell in MEASURED)
 READY_S = {cell[0]: cell[4] for cell in MEASURED}
 STARTS_S = sum(READY_S.values())
 NEAR = 0.30
+SEVENTY = json.loads(
+    (Path(__file__).parent / "70b-one-gpu-or-two-h200.json").read_text(encoding="utf-8"))["cells"]  # fmt: skip
 RACE = json.loads((Path(__file__).parent / "format-race-h200.json").read_text(encoding="utf-8"))["cells"]
 DOCS = Path(__file__).parents[2] / "docs" / "results" / "vllm-awq-18-h200"
 
@@ -60,8 +62,9 @@ def time_line(found: Estimate) -> str:
 def test_the_assumption_is_within_30_percent_of_the_block_measured_on_an_h200(tmp_path: Path) -> None:
     found = estimate(awq_18(blocks=1), Store(tmp_path / "x"), allow_probe=True)
     assert found.seconds == pytest.approx(STARTS_S + WINDOWS_S, rel=NEAR)
-    assert "assumed for NVIDIA H200 (4.2 TB/s, 700 TFLOP/s): 85 s for a variant's first start and 40 s" in (
+    assert "assumed for NVIDIA H200 (4.2 TB/s, 700 TFLOP/s): 50 s and 1 s a layer for a variant's first start" in (
         time_line(found))
+    assert "several GPUs" not in time_line(found)
     # Neither half makes up for the other.
     assumed = AssumedPace(awq_18(), H200)
     windows = [assumed.seconds(task) or 0.0 for task in make_plan(awq_18(blocks=1)).tasks()]
@@ -94,6 +97,28 @@ def test_the_assumption_is_within_30_percent_of_another_preset_measured_on_two(t
     starts = {(entry, block): ready for entry, _, block, _, ready in RACE}
     assert len(RACE) == len(found.plan) == 60
     assert found.seconds == pytest.approx(sum(starts.values()) + sum(cell[3] for cell in RACE), rel=NEAR)
+
+
+def test_the_assumption_is_within_30_percent_of_a_model_on_two_gpus(tmp_path: Path) -> None:
+    chosen = presets.load("70b-one-gpu-or-two").model_copy(update={"blocks": 2})
+    found = estimate(chosen, Store(tmp_path / "x"), allow_probe=True)
+    starts = {(entry, block): ready for entry, _, block, _, ready in SEVENTY}
+    windows = sum(cell[3] for cell in SEVENTY)
+    assert len(SEVENTY) == len(found.plan) == 30
+    assert "a quarter more on several GPUs" in time_line(found)
+    assert found.seconds == pytest.approx(sum(starts.values()) + windows, rel=NEAR)
+    # Neither half makes up for the other.
+    assumed = AssumedPace(chosen, H200)
+    assert sum(assumed.seconds(task) or 0.0 for task in make_plan(chosen).tasks()) == pytest.approx(windows, rel=NEAR)
+
+
+@pytest.mark.parametrize(("told", "times"), [(2, 1.25), ("4", 1.25), (1, 1.0), ("two", 1.0), (None, 1.0)])
+def test_a_start_on_several_gpus_takes_longer(told: object, times: float) -> None:
+    chosen = awq_18()
+    engine = chosen.engine.model_copy(update={"args": {"tensor-parallel-size": told}})
+    many = chosen.model_copy(update={"engine": engine})
+    for first, seconds in ((True, 50 + 32), (False, 25 + 16)):
+        assert AssumedPace(many, H200).start_s("fp16", first=first) == times * seconds
 
 
 def test_a_stored_block_predicts_the_next_ones_starts_included(tmp_path: Path) -> None:
@@ -168,8 +193,8 @@ def test_a_hubs_model_is_planned_by_its_built_in_shape_without_a_network(
     found = estimate(chosen, Store(tmp_path / "x"), allow_probe=True)
     assert "assumed for NVIDIA H200 and the shape llama-3.1-8b" in time_line(found)
     # Starts read 16 and 9 GB from the disk.
-    assert AssumedPace(chosen, H200).start_s("bf16", first=True) == pytest.approx(85 + 16.06, abs=0.1)
-    assert AssumedPace(chosen, H200).start_s("w8a8", first=False) == pytest.approx(40 + 9.09, abs=0.1)
+    assert AssumedPace(chosen, H200).start_s("bf16", first=True) == pytest.approx(50 + 32 + 16.06, abs=0.1)
+    assert AssumedPace(chosen, H200).start_s("w8a8", first=False) == pytest.approx(25 + 16 + 9.09, abs=0.1)
 
 
 def test_unlike_options_are_told(tmp_path: Path) -> None:

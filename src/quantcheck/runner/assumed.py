@@ -3,8 +3,8 @@
 A closed-loop window is a number of cycles, as many as a stream sends requests: in each, a prompt for every stream is
 prefilled and the answers are decoded together. Both take what the roofline says at a share of the device's ceilings,
 a step of decoding no less than `STEP_S`. The shares and times are round numbers near what vLLM 0.25.1 showed on H200s
-with Mistral-7B's shape (docs/results, vllm-awq-18-h200 and format-race-h200), a variant's first start with an empty
-compile cache; they are there to plan with, and no figure rests on them.
+with Mistral-7B's shape and Llama-2-70B's (docs/results: vllm-awq-18-h200, format-race-h200, 70b-one-gpu-or-two-h200),
+a variant's first start with an empty compile cache; they are there to plan with, and no figure rests on them.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,12 @@ from quantcheck.variants.weightless import DTYPES
 
 __all__ = ["H200", "AssumedPace", "Device"]
 
-START_S, AGAIN_S = 85.0, 40.0
+START_S, AGAIN_S = 50.0, 25.0
+START_LAYER_S, AGAIN_LAYER_S = 1.0, 0.5
+SEVERAL_GPUS = 1.25
+"""Times the start of an engine on one GPU."""
+LAYERS = 32
+"""Of a model that cannot be read."""
 LOADED_BYTES_S = 1e9
 BANDWIDTH_SHARE, COMPUTE_SHARE = 0.7, 0.8
 STEP_S = 0.0035
@@ -81,15 +86,20 @@ class AssumedPace:
         started = f", {GUIDELLM_START_S:g} s to start GuideLLM for each load cell" * guidellm
         shape = _shape_of(self._experiment.model)
         of = f" and the shape {shape}" if shape else ""
+        several = ", a quarter more on several GPUs" * (max(map(self._gpus, self._experiment.variants)) > 1)
         return (f"assumed for {self.device.name}{of} ({self.device.bandwidth / 1e12:.1f} TB/s, "
-                f"{self.device.compute.get('fp16', 0) / 1e12:,.0f} TFLOP/s): {START_S:g} s for a variant's first "
-                f"start and {AGAIN_S:g} s for later ones{real}, "
+                f"{self.device.compute.get('fp16', 0) / 1e12:,.0f} TFLOP/s): {START_S:g} s and {START_LAYER_S:g} s a "
+                f"layer for a variant's first start, {AGAIN_S:g} s and {AGAIN_LAYER_S:g} s a layer for later "
+                f"ones{several}{real}, "
                 f"{BANDWIDTH_SHARE:.0%} of the bandwidth in decode but no step under {STEP_S * 1e3:g} ms, "
                 f"{COMPUTE_SHARE:.0%} of the arithmetic in prefill{scored}{started}")
 
     def start_s(self, variant: str, *, first: bool) -> float | None:
-        """A fixed time, and that of reading the weights from the disk."""
-        model, fixed = self._model(variant), START_S if first else AGAIN_S
+        """A fixed time, that of compiling and capturing its layers, and that of reading the weights from the disk."""
+        model = self._model(variant)
+        layers = model[0].shape.layers if model else LAYERS
+        fixed = START_S + START_LAYER_S * layers if first else AGAIN_S + AGAIN_LAYER_S * layers
+        fixed *= SEVERAL_GPUS if self._gpus(variant) > 1 else 1.0
         if self._experiment.weights == "random" or model is None:
             return fixed
         return fixed + model[1] / LOADED_BYTES_S
@@ -123,8 +133,16 @@ class AssumedPace:
             self._models[variant] = self._read(variant)
         return self._models[variant]
 
+    def _args(self, name: str) -> dict[str, Any]:
+        engine = self._experiment.engine
+        return {**(engine.args if isinstance(engine, VllmEngine) else {}), **self._experiment.variants[name].args}
+
+    def _gpus(self, name: str) -> int:
+        told = str(self._args(name).get("tensor-parallel-size"))
+        return max(1, int(told)) if told.isdecimal() else 1
+
     def _read(self, name: str) -> tuple[Model, float] | None:
-        variant, engine = self._experiment.variants[name], self._experiment.engine
+        variant = self._experiment.variants[name]
         config = self._config_of(variant.checkpoint) if variant.checkpoint else self._config
         if config is None:
             return None
@@ -142,8 +160,7 @@ class AssumedPace:
         compute = self.device.compute.get(kind, self.device.compute.get("fp16"))
         if shape is None or compute is None:
             return None
-        args = {**(engine.args if isinstance(engine, VllmEngine) else {}), **variant.args}
-        gpus = int(str(args.get("tensor-parallel-size") or 1))
+        args, gpus = self._args(name), self._gpus(name)
         ceiling = Ceiling(BANDWIDTH_SHARE * self.device.bandwidth, COMPUTE_SHARE * compute) * gpus
         table = float(reads["embedding"] or reads["head"])
         weights = Weights(float(reads["layers"]), float(reads["head"]), table / shape.vocabulary)
