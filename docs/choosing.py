@@ -7,9 +7,9 @@ from quantcheck.report.view import Summary
 
 __all__ = ["page"]
 
-RUNS = ("reference", "gguf-ladder", "reference-vllm-h100", "reference-vllm-h200", "vllm-awq-18-h200",
-        "vllm-awq-18-h100", "format-race-h200", "format-race-gptq-h200", "transformers-formats-h200",
-        "transformers-reference-quality", "transformers-reference-h200")
+RUNS = ("reference", "gguf-ladder", "reference-vllm-h100", "reference-vllm-h200", "reference-vllm-awq-h200",
+        "vllm-awq-18-h200", "vllm-awq-18-h100", "format-race-h200", "format-race-gptq-h200", "70b-one-gpu-or-two-h200",
+        "transformers-formats-h200", "transformers-reference-quality", "transformers-reference-h200")
 HEAD = """# Choosing a format
 
 What our own stored runs say, and no more. A format is chosen by measuring your model on your hardware; the runs below show
@@ -38,6 +38,9 @@ CAVEATS = {
     "transformers-reference-quality": "The small reference model in the transformers library: quality alone, on a CPU.",
     "transformers-reference-h200": "The same formats of the same model on an H200: speed alone, of layers so small that "
                                    "starting kernels is what takes the time.",
+    "reference-vllm-awq-h200": "AWQ's quality of the same small model on an H200, which the run above lacks.",
+    "70b-one-gpu-or-two-h200": "Llama-2-70B's shape with random weights: FP16 on two H200s, the others on one; speed, size and "
+                               "cost alone.",
     "vllm-awq-18-h200": "Mistral-7B's shape with random weights: speed and size alone, on one H200.",
     "vllm-awq-18-h100": "Mistral-7B's shape with random weights: speed and size alone, on one H100 whose host did other "
                         "work.",
