@@ -131,6 +131,14 @@ def test_fewer_gpus_are_told(variant: Observed, measured: float, predicted: floa
     assert read_ratio(two, variant, measured=measured, predicted=predicted).clause == clause
 
 
+def test_one_gpu_exchanges_nothing() -> None:
+    base, variant = at(9, 1, 10), at(4, 1, 4)
+    two = replace(variant, model=replace(variant.model, devices=2))
+    assert read_ratio(base, two, measured=2.5, predicted=1.4).clause == (
+        "more than bytes and arithmetic at the measured ceilings predict (1.40x) on 2 GPUs instead of 1, so its "
+        "kernels lose less time than those of v")
+
+
 def test_one_reason_is_told_once() -> None:
     small, large = read("awq", (1, 512, 128)), read("awq", (1, 512, 128))
     assert explain_loads([small, large]).endswith("; 1.27x at batch 1 for the same reason")

@@ -97,7 +97,8 @@ def read_ratio(baseline: Observed, variant: Observed, *, measured: float, predic
         return Reading("overhead", f"because {uses}: overhead, not weights, sets the time"
                        + (could if promise > TOLERANCE else f" (predicted: {predicted:.2f}x)"))
     if gain - promise > allowed:
-        exchange = f", or what its {baseline.model.devices} GPUs exchange costs it" if elsewhere else ""
+        several = elsewhere and baseline.model.devices > 1
+        exchange = f", or what its {baseline.model.devices} GPUs exchange costs it" if several else ""
         return Reading("kernels", f"more than bytes and arithmetic at the measured ceilings predict "
                        f"({predicted:.2f}x){elsewhere}, so its kernels lose less time than those of {baseline.name}"
                        + exchange)
