@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantcheck.report.costs import cost_grid, cost_notes, usd
-from quantcheck.report.summary import CostRow, Figure, Summary
+from quantcheck.report.cost_grids import cost_grid, cost_notes
+from quantcheck.report.summary import CostRow, Summary
 from quantcheck.report.view import build_summary
 from tests.report import synthetic
 from tests.report.synthetic import FakeCell
@@ -154,17 +154,3 @@ def test_one_block_has_a_cost_without_an_interval() -> None:
     assert found.output.value is not None
     assert (found.output.low, found.word) == (None, "inconclusive")
     assert found.output.reason is not None
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.28595, "$0.286"), (12.3456, "$12.35"), (0.000123, "$0.00012"), (0, "$0")]
-)
-def test_money_is_shown_to_a_tenth_of_a_cent(value: float, text: str) -> None:
-    assert usd(Figure(value=value)) == text
-
-
-def test_money_shows_no_more_than_its_interval_and_two_digits() -> None:
-    assert usd(Figure(value=0.28595, low=0.25, high=0.32)) == "$0.29"
-    wide = Figure(value=0.4149, low=0.183, high=0.941)
-    assert [usd(wide, end=end) for end in ("value", "low", "high")] == ["$0.41", "$0.18", "$0.94"]
-    assert usd(Figure(reason="no load")) == "n/a (no load)"

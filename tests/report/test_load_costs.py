@@ -1,13 +1,9 @@
 """Costs at each load: from the same throughputs as the ratios of speed, and whether less hardware is cheaper there."""
 
-import io
 from typing import Any
 
 import pytest
 
-from quantcheck.report import terminal
-from quantcheck.report.load_costs import load_cost_grid, load_cost_matrix
-from quantcheck.report.markdown import render
 from quantcheck.report.summary import LoadCostRow, Summary
 from quantcheck.report.view import build_summary
 from tests.report import synthetic
@@ -65,17 +61,6 @@ def test_a_load_that_was_not_measured_says_why() -> None:
     found = row(build(cells), "short@c1", "Q8_0")
     assert found.output.value is None
     assert found.ratio.reason == found.output.reason
-
-
-def test_shown_in_the_terminal_and_in_markdown() -> None:
-    summary = build(F16=2)
-    assert "Cost by load (USD per million output tokens)" in terminal.render(summary, io.StringIO(), width=100)
-    text = render(summary)
-    assert "### Output tokens at each load" in text
-    assert len(load_cost_grid(summary).rows) == 8
-    matrix = load_cost_matrix(summary, ["Q8_0", "Q2_K"])
-    assert [column.name for column in matrix.columns] == ["load", "F16", "Q8_0", "Q2_K"]
-    assert [items[0].text for items in matrix.rows] == ["short@c1", "short@c8"]
 
 
 def test_less_hardware_is_told_and_asked_for_its_cost() -> None:

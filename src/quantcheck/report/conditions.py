@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from quantcheck.report import figures
-from quantcheck.report.costs import usd, workload_of
+from quantcheck.report.cost_grids import usd
+from quantcheck.report.costs import workload_of
 from quantcheck.report.headline import Facts
 from quantcheck.report.summary import (
     CapacityRow,

@@ -1,27 +1,22 @@
 """Cost rows: what a variant's tokens cost at the price that the policy assumes, per workload."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from quantcheck.report import figures
 from quantcheck.report.blocks import THROUGHPUT, figures_by_block, left_out, noise_of
 from quantcheck.report.capacity import throughput_by_block
 from quantcheck.report.cells import CellIndex
-from quantcheck.report.grids import VARIANT, WORDS, Column, Grid, Item, Tone
 from quantcheck.report.quality import figure
 from quantcheck.report.speed import UNPAIRED, ratio_figure
-from quantcheck.report.summary import CapacityRow, CostRow, CostWord, Figure, SpeedWord, Summary
+from quantcheck.report.summary import CapacityRow, CostRow, CostWord, Figure, SpeedWord
 from quantcheck.spec.policy import Price
 from quantcheck.stats import block_log_ratios, judge_speed, speed_ratio, t_interval
 from quantcheck.stats.cost import amortised, token_cost, usd_per_million
 
-__all__ = [
-    "TONE", "compared", "cost_by_block", "cost_grid", "cost_notes", "cost_of", "cost_rows", "usd", "workload_of",
-]  # fmt: skip
+__all__ = ["compared", "cost_by_block", "cost_of", "cost_rows", "workload_of"]
 
 WORDS_OF_COST: dict[SpeedWord, CostWord] = {
     "faster": "cheaper",
@@ -29,11 +24,6 @@ WORDS_OF_COST: dict[SpeedWord, CostWord] = {
     "no detectable difference": "no detectable difference",
     "inconclusive": "inconclusive",
 }
-
-TONE: dict[CostWord, Tone] = {"cheaper": "good", "dearer": "bad", "inconclusive": "open"}
-
-DIGITS = 3
-"""Most decimals of a price: a tenth of a cent."""
 
 BELOW = "no measured load meets the SLO"
 
@@ -212,63 +202,3 @@ def _at_slo(index: CellIndex, variant: str, workload: str, capacity: Sequence[Ca
         return _Held(None, gone, gone)
     at = f"{row.highest.value:.3g} {row.unit}" + (" or more" if row.bound == "at least" else "")
     return _Held(at, row.output_throughput, row.input_throughput)
-
-
-def usd(cost: Figure, *, unit: bool = True, end: Literal["value", "low", "high"] = "value") -> str:
-    """`$0.168`; with the decimals that its interval supports, at most three, and never less than two digits."""
-    if cost.value is None:
-        return figures.missing(cost)
-    two = max(0, 1 - math.floor(math.log10(cost.value))) if cost.value else 0
-    digits = max(two, figures.decimals(cost, max(DIGITS, two) if cost.value else 0))
-    return f"{'$' if unit else ''}{getattr(cost, end):.{digits}f}"
-
-
-def cost_grid(summary: Summary) -> Grid:
-    """Every workload: what a million tokens cost with each variant, in USD."""
-    columns = [Column("workload", flexible=True), VARIANT, Column("at", flexible=True), Column("$/h", True),
-               Column("output", True), Column("input", True), Column("blended", True), Column("making", True),
-               Column("ratio", True), WORDS]  # fmt: skip
-    rows = []
-    for workload in dict.fromkeys(row.workload for row in summary.costs):
-        own = [row for row in summary.costs if row.workload == workload]
-        for position, row in enumerate(own):
-            rows.append([Item(workload if position == 0 else ""), Item(row.variant), *_fields(row, summary)])
-    return Grid(columns, rows)
-
-
-def _fields(row: CostRow, summary: Summary) -> list[Item]:
-    hour = Item(f"{row.hour_usd:,.2f}")
-    if row.output.value is None:
-        blank = [Item()] * 4
-        return [Item(missing=row.output.reason), hour, *blank, Item(), Item(missing=row.output.reason)]
-    money = [_item(cost, usd(cost, unit=False)) for cost in (row.output, row.input, row.blended, row.making)]
-    if row.variant == summary.experiment.baseline:
-        return [Item(row.at or ""), hour, *money, Item("1x", tone="quiet"), Item("baseline", tone="quiet")]
-    band = figures.interval(row.ratio, join="-")
-    word = Item(missing=row.reason) if row.word is None else Item(row.word, tone=TONE.get(row.word, "quiet"))
-    return [Item(row.at or ""), hour, *money, _item(row.ratio, figures.ratio(row.ratio), band), word]
-
-
-def _item(cost: Figure, text: str, detail: str = "") -> Item:
-    return Item(missing=cost.reason) if cost.value is None else Item(text, detail)
-
-
-def cost_notes(summary: Summary) -> list[str]:
-    """What the prices assume; empty without costs."""
-    if not summary.costs:
-        return []
-    first, policy = summary.costs[0], summary.settings.get("policy", {})
-    where = (
-        "the highest load that meets the SLO" if first.basis == "slo"
-        else "the load of the highest measured throughput, because no SLO was given"
-    )  # fmt: skip
-    hour = policy.get("price", {}).get("gpu_hour_usd", first.hour_usd / first.gpus)
-    lines = [
-        f"The price is an assumption: ${hour:,.2f} for an hour of one accelerator (or machine), busy all the time.",
-        f"USD per million tokens at {where}: the same hour over its output tokens, its input tokens, or both "
-        "(blended).",
-    ]
-    if any(row.making.value is not None for row in summary.costs):
-        tokens = policy.get("amortise_tokens", 1e9)
-        lines.append(f"making: quantizing, once, at the same price an hour, spread over {tokens:.3g} output tokens.")
-    return lines

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from quantcheck.report import figures
 from quantcheck.report.conditions import conditions, is_asked
-from quantcheck.report.costs import usd
+from quantcheck.report.cost_grids import usd
 from quantcheck.report.grids import VARIANT, Column, Grid, Item, Tone
 from quantcheck.report.headline import MOST_NAMED, Facts, details
 from quantcheck.report.summary import (

@@ -12,7 +12,8 @@ from quantcheck.metrics import metric
 from quantcheck.report import figures
 from quantcheck.report.blocks import THROUGHPUT, figures_by_block, left_out, noise_of
 from quantcheck.report.cells import CellIndex
-from quantcheck.report.costs import cost_by_block, usd, workload_of
+from quantcheck.report.cost_grids import usd
+from quantcheck.report.costs import cost_by_block, workload_of
 from quantcheck.report.grids import VARIANT, Column, Grid, Item
 from quantcheck.report.quality import corpus_rows, task_rows
 from quantcheck.report.summary import CostRow, Figure, FrontierRow, SpeedRow, Summary, VariantRow

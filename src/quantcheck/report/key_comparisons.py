@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from quantcheck.metrics import metric
 from quantcheck.report import figures
-from quantcheck.report.costs import usd
+from quantcheck.report.cost_grids import usd
 from quantcheck.report.grids import BLANK, RATIO_DIGITS, TONES, Column, Grid, Item, Tone
 from quantcheck.report.recovery import band, recovery
 from quantcheck.report.row import Figure, SpeedWord

@@ -8,14 +8,13 @@ from quantcheck.report.asked_grids import asked_sections
 from quantcheck.report.blocks import drift_lines
 from quantcheck.report.bound import bound_words, gap_lines
 from quantcheck.report.capacity import CAPACITY_WORDS, capacity_grid
-from quantcheck.report.costs import cost_grid, cost_notes
+from quantcheck.report.cost_grids import cost_grid, cost_notes, load_cost_grid
 from quantcheck.report.damage_grids import damage_sections
 from quantcheck.report.decision import decision_grid
 from quantcheck.report.degradation import DEGRADATION_WORDS, degradation_grid
 from quantcheck.report.energy import ENERGY, energy_grid
 from quantcheck.report.frontiers import FRONTIER_WORDS, frontier_grid
 from quantcheck.report.gpu_memory import GPU_MEMORY_WORDS, gpu_memory_grid
-from quantcheck.report.load_costs import load_cost_grid
 from quantcheck.report.markdown_text import bullets, code, escape, table
 from quantcheck.report.means import mean_grid
 from quantcheck.report.percentiles import PERCENTILE_WORDS, client_lines, percentile_grid

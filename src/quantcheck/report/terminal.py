@@ -14,14 +14,13 @@ from rich.text import Text
 from quantcheck.report import grids, matrices
 from quantcheck.report.blocks import drift_lines
 from quantcheck.report.capacity import capacity_grid
-from quantcheck.report.costs import cost_grid, cost_notes
+from quantcheck.report.cost_grids import cost_grid, cost_notes, load_cost_matrix
 from quantcheck.report.damage_grids import continuation_lines
 from quantcheck.report.decision import decision_grid
 from quantcheck.report.energy import energy_lines
 from quantcheck.report.frontiers import frontier_lines
 from quantcheck.report.gpu_memory import gpu_memory_grid
 from quantcheck.report.grids import Grid, Item
-from quantcheck.report.load_costs import load_cost_matrix
 from quantcheck.report.prose import machine_words, noise_lines, reading_guide
 from quantcheck.report.quality import kl_label
 from quantcheck.report.roofline_grid import shown_explanations
