@@ -148,6 +148,14 @@ def test_making_is_spread_over_the_tokens_and_added() -> None:
     assert "does not say how long" in (old.making.reason or "")
 
 
+def test_random_weights_cost_nothing_to_make_and_say_so() -> None:
+    recipes = synthetic.artifacts()
+    recipes["Q8_0"] |= {"seconds": 0.03, "weights": "random"}
+    found = row(build({"gpu_hour_usd": HOUR}, recipes=recipes), "Q8_0")
+    assert (found.making.value, found.total.value) == (None, None)
+    assert found.making.reason == "random weights: nothing was quantized"
+
+
 def test_one_block_has_a_cost_without_an_interval() -> None:
     measured = [cell for cell in cells() if cell.record["key"]["block"] == 0]
     found = row(build({"gpu_hour_usd": HOUR}, measured=measured), "Q8_0")

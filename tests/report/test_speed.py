@@ -11,6 +11,7 @@ from quantcheck.report.requests import read_requests, token_gaps
 from quantcheck.report.summary import CapacityRow, Summary
 from quantcheck.report.view import build_summary
 from quantcheck.spec.experiment import Experiment
+from tests.report import synthetic
 from tests.report.synthetic import FakeCell, key
 
 STREAMS = (1, 2, 4, 8, 16)
@@ -243,3 +244,13 @@ def test_a_chunk_of_several_tokens_counts_once_per_token() -> None:
               "at_s": np.array([1.0, 1.8, 2.0, 1.0, 2.0, 1.0, 2.0])}  # fmt: skip
     gaps = token_gaps(read_requests({"window_s": 2.0}, table), chunks)
     assert gaps == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.2])
+
+
+@pytest.mark.parametrize("ranks", [None, 1, 2])
+def test_the_cache_of_a_tensor_parallel_engine_is_that_of_all_its_ranks(ranks: int | None) -> None:
+    cells = synthetic.cells(quality=False)
+    for cell in cells:
+        cell.record["result"].setdefault("engine", {})["tensor_parallel"] = ranks
+    found = build_summary(synthetic.experiment(quality=None), cells, synthetic.artifacts(), synthetic.ENVIRONMENT, [])
+    assert {row.kv_cache_bytes.value for row in found.memory} == {4.2e6 * (ranks or 1)}
+    assert found.memory[0].weights_bytes.value == synthetic.TRUTH["F16"]["bytes"]

@@ -260,7 +260,9 @@ def memory_row(index: CellIndex, variant: str, recipe_bytes: int | None) -> Memo
     none = index.missing(variant, index.loads[0]) if index.loads else "no load in the experiment"
 
     def largest(key: str) -> Figure:
-        found = [m[key] for r in results if (m := r.get("memory", {})).get(key)]  # 0 bytes is no size
+        # 0 bytes is no size; the log of a tensor-parallel engine tells the cache of one rank.
+        found = [m[key] * (r.get("engine", {}).get("tensor_parallel") or 1 if key == "kv_cache_bytes" else 1)
+                 for r in results if (m := r.get("memory", {})).get(key)]
         if found:
             return Figure(value=float(max(found)))
         told = YOUR_SERVERS if index.experiment.engine.kind == "openai" else "the engine does not tell"
