@@ -97,10 +97,10 @@ def test_a_block_whose_drift_exceeds_the_effect_is_left_out_and_says_so() -> Non
     row = next(r for r in summary.speed if (r.variant, r.load, r.metric) == ("fast", "s@c4", "output_throughput"))
     assert (row.blocks, row.word) == (3, "faster")
     assert row.ratio.value == pytest.approx(2.0)  # what the other blocks say
-    assert row.reason == "block 2 left out: the baseline itself changed by -60.0% meanwhile"
+    assert row.reason == "block 3 left out: the baseline itself changed by -60.0% meanwhile"
     assert summary.variants[1].speed.blocks == 3
     assert capacity(summary, "fast").blocks == 3
-    assert "Block 2 (-60.0%) is left out for fast" in drift_lines(summary)[1]
+    assert "Block 3 (-60.0%) is left out for fast" in drift_lines(summary)[1]
     assert "is left out for fast" in render(summary)
     # The noise floor holds all blocks: it shows what the machine did.
     floor = next(r for r in summary.noise_floor if r.subject == "all loads")
@@ -112,7 +112,7 @@ def test_all_blocks_drifting_leaves_no_word_to_trust() -> None:
     speed = summary.variants[1].speed
     assert (speed.word, speed.ratio.value) == ("inconclusive", None)
     assert speed.reason is not None
-    assert speed.reason.startswith("blocks 0, 1, 2, 3 left out")
+    assert speed.reason.startswith("blocks 1, 2, 3, 4 left out")
 
 
 def test_when_a_cell_was_measured_decides_which_end_it_is() -> None:

@@ -295,7 +295,7 @@ def test_a_gpus_clock_is_told_and_its_block_is_marked_with_what_throttled_it() -
     mark = ("the GPU's SM clock at short@c8 was 1,500 MHz for Q8_0 (power cap in 3% of the samples) and 1,900 MHz for "
             "F16")
     assert [block.marks for block in summary.blocks] == [[], [mark], [], [], []]
-    assert f"- Block 1 is marked: {mark}.\n" in markdown.render(summary)
+    assert f"- Block 2 is marked: {mark}.\n" in markdown.render(summary)
     # Its figures stand.
     assert summary.variants[1].speed.blocks == synthetic.BLOCKS
 

@@ -132,6 +132,6 @@ def drift_lines(summary: Summary) -> list[str]:
         most = max(abs(drift) for _, drift in rows)
         lines = [f"From a block's begin to its end {summary.experiment.baseline} changed by at most "
                  f"{np.expm1(most):.1%} ({len(rows)} block{'' if len(rows) == 1 else 's'})."]
-    lines += [f"Block {row.block} ({np.expm1(drift):+.1%}) is left out for {', '.join(row.invalid_for)}: the machine "
-              "moved more than they differ." for row, drift in rows if row.invalid_for]
-    return lines + [f"Block {row.block} is marked: {'; '.join(row.marks)}." for row in summary.blocks if row.marks]
+    lines += [f"Block {row.block + 1} ({np.expm1(drift):+.1%}) is left out for {', '.join(row.invalid_for)}: the "
+              "machine moved more than they differ." for row, drift in rows if row.invalid_for]
+    return lines + [f"Block {row.block + 1} is marked: {'; '.join(row.marks)}." for row in summary.blocks if row.marks]

@@ -119,7 +119,7 @@ def _left_out(index: CellIndex, variant: str) -> str | None:
     if not gone:
         return None
     moved = ", ".join(f"{np.expm1(drift):+.1%}" for drift in gone.values())
-    named = ", ".join(str(block) for block in gone)
+    named = ", ".join(str(block + 1) for block in gone)
     return f"block{'' if len(gone) == 1 else 's'} {named} left out: the baseline itself changed by {moved} meanwhile"
 
 
