@@ -5,8 +5,9 @@ import io
 import pytest
 
 from quantcheck.report import terminal
-from quantcheck.report.cost_grids import load_cost_grid, load_cost_matrix, usd
+from quantcheck.report.cost_grids import load_cost_grid, usd
 from quantcheck.report.markdown import render
+from quantcheck.report.matrices import load_cost_matrix
 from quantcheck.report.summary import Figure, Summary
 from quantcheck.report.view import build_summary
 from tests.report import synthetic

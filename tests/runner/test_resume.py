@@ -69,6 +69,9 @@ def test_kill_at_any_moment(tmp_path: Path, fake: Callable[..., Path], run: Run)
         if (results / "cells").exists():
             now = written(results)
             assert stand(seen, now), "a stored cell was lost or measured again"
+            # Put by to be measured again, a cell is still there.
+            here = {folder.name.removeprefix(".again-") for folder in (results / "cells").iterdir()}
+            assert seen.keys() <= here
             seen = now
     done = run("run", "exp.yaml")
     assert done.returncode == 0, done.stderr
@@ -99,6 +102,7 @@ def test_a_changed_experiment_keeps_what_still_holds(tmp_path: Path, fake: Calla
     assert run("run", "exp.yaml").returncode == 0
     second = written(tmp_path / "results" / "exp")
     assert stand(first, second)
+    assert first.keys() <= second.keys()
     assert len(second) == 2 * len(first)
 
 

@@ -95,8 +95,7 @@ def _speed(facts: Facts, variant: VariantRow, at: int) -> Iterator[Condition]:
     Less hardware may be slower: where the price counts unlike numbers of accelerators, the cost is asked instead.
     """
     speed, least = variant.speed, facts.policy.minimum_speedup
-    gpus = facts.accelerators
-    if least is None and gpus and gpus[variant.name] != gpus[next(v.name for v in facts.variants if v.baseline)]:
+    if least is None and facts.unlike_hardware(variant.name):
         return
     if speed.word is None:
         if least is not None:

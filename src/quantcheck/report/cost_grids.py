@@ -1,14 +1,13 @@
 """Costs as tables and words: a price to a tenth of a cent, and what it assumes."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 from quantcheck.report import figures
-from quantcheck.report.grids import VARIANT, WORDS, Column, Grid, Item, Tone
+from quantcheck.report.grids import QUIET_BASELINE, SAME, VARIANT, WORDS, Column, Grid, Item, Tone
 from quantcheck.report.summary import CostRow, CostWord, Figure, LoadCostRow, Summary
 
-__all__ = ["cost_grid", "cost_notes", "load_cost_grid", "load_cost_matrix", "usd"]
+__all__ = ["TONE", "cost_grid", "cost_notes", "load_cost_grid", "usd"]
 
 TONE: dict[CostWord, Tone] = {"cheaper": "good", "dearer": "bad", "inconclusive": "open"}
 
@@ -45,10 +44,13 @@ def _fields(row: CostRow, summary: Summary) -> list[Item]:
         return [Item(missing=row.output.reason), hour, *blank, Item(), Item(missing=row.output.reason)]
     money = [_item(cost, usd(cost, unit=False)) for cost in (row.output, row.input, row.blended, row.making)]
     if row.variant == summary.experiment.baseline:
-        return [Item(row.at or ""), hour, *money, Item("1x", tone="quiet"), Item("baseline", tone="quiet")]
+        return [Item(row.at or ""), hour, *money, SAME, QUIET_BASELINE]
     band = figures.interval(row.ratio, join="-")
-    word = Item(missing=row.reason) if row.word is None else Item(row.word, tone=TONE.get(row.word, "quiet"))
-    return [Item(row.at or ""), hour, *money, _item(row.ratio, figures.ratio(row.ratio), band), word]
+    return [Item(row.at or ""), hour, *money, _item(row.ratio, figures.ratio(row.ratio), band), _word(row)]
+
+
+def _word(row: CostRow | LoadCostRow) -> Item:
+    return Item(missing=row.reason) if row.word is None else Item(row.word, tone=TONE.get(row.word, "quiet"))
 
 
 def _item(cost: Figure, text: str, detail: str = "") -> Item:
@@ -82,42 +84,18 @@ def load_cost_grid(summary: Summary) -> Grid:
                WORDS]  # fmt: skip
     rows, before = [], ""
     for row in summary.load_costs:
-        head = [Item("" if row.load == before else row.load), Item(row.variant), _money(row)]
+        head = [Item("" if row.load == before else row.load), Item(row.variant),
+                _item(row.output, usd(row.output, unit=False))]
         if row.variant == summary.experiment.baseline:
-            rows.append([*head, Item("1x", tone="quiet"), Item(), Item("baseline", tone="quiet")])
+            rows.append([*head, SAME, Item(), QUIET_BASELINE])
         else:
             rows.append([*head, *_against(row)])
         before = row.load
     return Grid(columns, rows)
 
 
-def _money(row: LoadCostRow) -> Item:
-    return Item(missing=row.output.reason) if row.output.value is None else Item(usd(row.output, unit=False))
-
-
 def _against(row: LoadCostRow) -> list[Item]:
     if row.ratio.value is None:
         return [Item(missing=row.ratio.reason), Item(), Item()]
-    word = Item(missing=row.reason) if row.word is None else Item(row.word, tone=TONE.get(row.word, "quiet"))
-    return [Item(figures.ratio(row.ratio)), Item(figures.interval(row.ratio, join="-"), tone="quiet"), word]
+    return [Item(figures.ratio(row.ratio)), Item(figures.interval(row.ratio, join="-"), tone="quiet"), _word(row)]
 
-
-def load_cost_matrix(summary: Summary, variants: Sequence[str]) -> Grid:
-    """A line per load, a column per variant: the cost, under it its ratio and interval."""
-    baseline = summary.experiment.baseline
-    columns = [Column("load", flexible=True), Column(baseline), *(Column(v, flexible=True) for v in variants)]
-    rows = []
-    for load in dict.fromkeys(row.load for row in summary.load_costs):
-        own = {row.variant: row for row in summary.load_costs if row.load == load}
-        rows.append([Item(load), *(_cell(own.get(name)) for name in (baseline, *variants))])
-    return Grid(columns, rows)
-
-
-def _cell(row: LoadCostRow | None) -> Item:
-    if row is None or row.output.value is None:
-        return Item(missing="not measured" if row is None else row.output.reason)
-    if row.ratio.value is None:
-        return _money(row)
-    band = figures.interval(row.ratio, join="-")
-    return Item(usd(row.output, unit=False), figures.ratio(row.ratio) + (f", {band}" if band else ""),
-                TONE.get(row.word, "quiet") if row.word else "quiet")

@@ -16,7 +16,7 @@ from quantcheck.spec.policy import Price
 from quantcheck.stats import block_log_ratios, judge_speed, speed_ratio, t_interval
 from quantcheck.stats.cost import amortised, token_cost, usd_per_million
 
-__all__ = ["compared", "cost_by_block", "cost_of", "cost_rows", "workload_of"]
+__all__ = ["compared", "cost_by_block", "cost_of", "cost_rows", "usd_by_block", "workload_of"]
 
 WORDS_OF_COST: dict[SpeedWord, CostWord] = {
     "faster": "cheaper",
@@ -78,7 +78,7 @@ def _row(
         workload=workload,
         variant=variant,
         hour_usd=hour,
-        gpus=price.gpus.get(variant, 1),
+        gpus=price.accelerators(variant),
         basis="highest throughput" if index.experiment.slo is None else "slo",
         at=own.at,
         output=output,
@@ -129,8 +129,15 @@ def cost_by_block(index: CellIndex, row: CostRow) -> dict[int, float]:
         blocks = throughput_by_block(index, row.workload, row.variant)
     else:
         blocks = figures_by_block(index, row.variant, row.at, THROUGHPUT)
-    gone = left_out(index, row.variant)
-    return {block: usd_per_million(value, row.hour_usd) for block, value in blocks.items() if block not in gone}
+    return usd_by_block(index, row.variant, blocks, row.hour_usd)
+
+
+def usd_by_block(
+    index: CellIndex, variant: str, throughput: Mapping[int, float], hour_usd: float
+) -> dict[int, float]:
+    """USD per million tokens at a throughput by block, of the blocks that count for the variant."""
+    gone = left_out(index, variant)
+    return {block: usd_per_million(rate, hour_usd) for block, rate in throughput.items() if block not in gone}
 
 
 def _against_baseline(index: CellIndex, baseline: CostRow, row: CostRow) -> CostRow:

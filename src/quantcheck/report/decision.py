@@ -79,7 +79,7 @@ def _cost(at: int, row: CostRow, several: bool) -> Clause:
 
 def recommend(facts: Facts, decisions: Sequence[DecisionRow]) -> Recommendation:
     """The smallest variant to ship (the cheapest, when there is a price); plain words when there is none."""
-    baseline = next(v.name for v in facts.variants if v.baseline)
+    baseline = facts.baseline
     others = [v for _, v in facts.others]
     if facts.unfinished is not None:
         return _none("No recommendation before the run is finished; one that was interrupted goes on when run again.")

@@ -35,10 +35,11 @@ def _foreign(seen: Seen) -> Iterator[str]:
 
 def _unpriced(seen: Seen) -> Iterator[str]:
     price = seen.index.experiment.policy.price
-    for variant in seen.index.variants if price else ():
+    if price is None:
+        return
+    for variant in seen.index.variants:
         used = max((len(gpu_of(cell.record).get("gpus", ())) for cell in seen.index.load_cells(variant)), default=0)
-        counted = price.gpus.get(variant, 1) if price else 1
-        if used > counted:
+        if used > (counted := price.accelerators(variant)):
             yield f"{variant} ran on {used} GPUs, and its cost counts {counted}"
 
 

@@ -58,9 +58,17 @@ class Facts:
         return f"{self.cells.stored} of {self.cells.planned} cells"
 
     @property
+    def baseline(self) -> str:
+        return next(variant.name for variant in self.variants if variant.baseline)
+
+    @property
     def accelerators(self) -> dict[str, int]:
         """How many each variant takes, where the policy has a price."""
         return {row.variant: row.gpus for row in self.costs}
+
+    def unlike_hardware(self, name: str) -> bool:
+        """Whether the price counts another number of accelerators for the variant than for the baseline."""
+        return self.accelerators.get(name) != self.accelerators.get(self.baseline)
 
     @property
     def others(self) -> list[tuple[int, VariantRow]]:
@@ -144,12 +152,11 @@ def _size_and_speed(at: int, variant: VariantRow, facts: Facts) -> list[Clause]:
 
 def _hardware(name: str, facts: Facts) -> list[Clause]:
     """On how many accelerators, where the baseline is on another number of them, and what that makes of the cost."""
-    baseline = next(v.name for v in facts.variants if v.baseline)
+    if not facts.unlike_hardware(name):
+        return []
     gpus = facts.accelerators
     own = [(i, row) for i, row in enumerate(facts.costs) if row.variant == name]
-    if not own or gpus[name] == gpus[baseline]:
-        return []
-    on = f" on {gpus[name]} GPU{'' if gpus[name] == 1 else 's'} instead of {gpus[baseline]}"
+    on = f" on {gpus[name]} GPU{'' if gpus[name] == 1 else 's'} instead of {gpus[facts.baseline]}"
     clauses = [Clause(text=on, variant=name, source=f"/costs/{own[0][0]}/gpus")]
     return clauses + [
         Clause(text=f", {_times(row.ratio)} {row.word} {_at(row)}", variant=name, source=f"/costs/{i}/ratio")

@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from quantcheck.report.blocks import THROUGHPUT, figures_by_block, left_out, noise_of
+from quantcheck.report.blocks import THROUGHPUT, figures_by_block, noise_of
 from quantcheck.report.cells import CellIndex
-from quantcheck.report.costs import compared, cost_of, workload_of
+from quantcheck.report.costs import compared, cost_of, usd_by_block, workload_of
 from quantcheck.report.summary import Figure, LoadCostRow, SpeedRow
-from quantcheck.stats.cost import usd_per_million
 
 __all__ = ["load_cost_rows"]
 
@@ -32,17 +31,10 @@ def _row(index: CellIndex, speed: SpeedRow, hour: float, baseline_hour: float) -
     if speed.variant == index.baseline:
         return LoadCostRow(load=speed.load, variant=speed.variant, output=output, word=None,
                            ratio=Figure(reason="is the baseline"))
-    ratio, word, reason = compared(
-        index, _by_block(index, index.baseline, speed.load, baseline_hour),
-        _by_block(index, speed.variant, speed.load, hour), noise_of(index, index.baseline, speed.load, THROUGHPUT),
-    )  # fmt: skip
+    base, own = (usd_by_block(index, name, figures_by_block(index, name, speed.load, THROUGHPUT), usd_hour)
+                 for name, usd_hour in ((index.baseline, baseline_hour), (speed.variant, hour)))
+    ratio, word, reason = compared(index, base, own, noise_of(index, index.baseline, speed.load, THROUGHPUT))
     if ratio.value is None:
         reason = output.reason or reason
         ratio = Figure(reason=reason)
     return LoadCostRow(load=speed.load, variant=speed.variant, output=output, ratio=ratio, word=word, reason=reason)
-
-
-def _by_block(index: CellIndex, variant: str, load: str, hour: float) -> dict[int, float]:
-    gone = left_out(index, variant)
-    return {block: usd_per_million(rate, hour)
-            for block, rate in figures_by_block(index, variant, load, THROUGHPUT).items() if block not in gone}

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from quantcheck.report import figures
 from quantcheck.report.cells import short_names
+from quantcheck.report.cost_grids import TONE, usd
 from quantcheck.report.grids import RATIO_DIGITS, TONES, Column, Grid, Item, perplexity_text
 from quantcheck.report.speed import THROUGHPUT
-from quantcheck.report.summary import CorpusRow, Figure, SpeedRow, Summary, TaskRow
+from quantcheck.report.summary import CorpusRow, Figure, LoadCostRow, SpeedRow, Summary, TaskRow
 
-__all__ = ["corpus_matrix", "speed_matrix", "task_matrix"]
+__all__ = ["corpus_matrix", "load_cost_matrix", "speed_matrix", "task_matrix"]
 
 
 def task_matrix(summary: Summary, variants: Sequence[str]) -> Grid:
@@ -70,8 +71,27 @@ def speed_matrix(summary: Summary, variants: Sequence[str]) -> Grid:
 def _speed(row: SpeedRow) -> Item:
     if row.word is None or row.ratio.value is None:
         return Item(missing=row.reason or row.ratio.reason)
-    band = figures.interval(row.ratio, join="-")
-    return Item(row.word, f"{figures.ratio(row.ratio)}, {band}" if band else figures.ratio(row.ratio), TONES[row.word])
+    return Item(row.word, _ratio(row.ratio), TONES[row.word])
+
+
+def load_cost_matrix(summary: Summary, variants: Sequence[str]) -> Grid:
+    """What output tokens cost at each load, and the ratio with its interval."""
+    rows = []
+    for load in dict.fromkeys(row.load for row in summary.load_costs):
+        own = {row.variant: row for row in summary.load_costs if row.load == load}
+        rows.append([Item(load), *(_cost(own[name]) for name in (summary.experiment.baseline, *variants))])
+    return _grid("load", summary, variants, rows)
+
+
+def _cost(row: LoadCostRow) -> Item:
+    if row.word is None or row.ratio.value is None:
+        return _base(row.output, usd(row.output, unit=False), "")
+    return Item(usd(row.output, unit=False), _ratio(row.ratio), TONE.get(row.word, "quiet"))
+
+
+def _ratio(ratio: Figure) -> str:
+    band = figures.interval(ratio, join="-")
+    return f"{figures.ratio(ratio)}, {band}" if band else figures.ratio(ratio)
 
 
 def _base(figure: Figure, text: str, detail: str) -> Item:

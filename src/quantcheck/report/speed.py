@@ -1,5 +1,6 @@
 """Speed rows: every metric at every load as a ratio from paired blocks, percentiles, and memory."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -257,12 +258,11 @@ def _percentile(values: Any, name: str, requests: int) -> Figure:
 def memory_row(index: CellIndex, variant: str, recipe_bytes: int | None) -> MemoryRow:
     """Largest memory figures over the variant's load cells; weights from the recipe when no load ran."""
     results = [cell.record["result"] for cell in index.load_cells(variant)]
+    memories = [_of_all_ranks(result) for result in results]
     none = index.missing(variant, index.loads[0]) if index.loads else "no load in the experiment"
 
     def largest(key: str) -> Figure:
-        # 0 bytes is no size; the log of a tensor-parallel engine tells the cache of one rank.
-        found = [m[key] * (r.get("engine", {}).get("tensor_parallel") or 1 if key == "kv_cache_bytes" else 1)
-                 for r in results if (m := r.get("memory", {})).get(key)]
+        found = [memory[key] for memory in memories if memory.get(key)]  # 0 bytes is no size
         if found:
             return Figure(value=float(max(found)))
         told = YOUR_SERVERS if index.experiment.engine.kind == "openai" else "the engine does not tell"
@@ -283,3 +283,9 @@ def memory_row(index: CellIndex, variant: str, recipe_bytes: int | None) -> Memo
         ready_s=Figure(value=float(np.median(ready))) if ready else Figure(
             reason="your own server was there before" if results else none),
     )
+
+
+def _of_all_ranks(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a cell says of memory; the log of a tensor-parallel engine tells the KV cache of one rank."""
+    memory, ranks = result.get("memory", {}), result.get("engine", {}).get("tensor_parallel") or 1
+    return {**memory, "kv_cache_bytes": (memory.get("kv_cache_bytes") or 0) * ranks}

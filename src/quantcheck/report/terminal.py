@@ -14,7 +14,7 @@ from rich.text import Text
 from quantcheck.report import grids, matrices
 from quantcheck.report.blocks import drift_lines
 from quantcheck.report.capacity import capacity_grid
-from quantcheck.report.cost_grids import cost_grid, cost_notes, load_cost_matrix
+from quantcheck.report.cost_grids import cost_grid, cost_notes
 from quantcheck.report.damage_grids import continuation_lines
 from quantcheck.report.decision import decision_grid
 from quantcheck.report.energy import energy_lines
@@ -127,7 +127,7 @@ class _Page:
             self.section("Cost (USD per million tokens)", cost_grid(summary))
             self._list("Assumed", cost_notes(summary), style="dim")
         if summary.load_costs:
-            self._matrix("Cost by load (USD per million output tokens)", load_cost_matrix, summary)
+            self._matrix("Cost by load (USD per million output tokens)", matrices.load_cost_matrix, summary)
         if lines := frontier_lines(summary):
             self._list("Pareto frontiers", lines)
         self.section("Memory", grids.memory_grid(summary))

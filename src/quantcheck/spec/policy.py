@@ -27,9 +27,13 @@ class Price(Part):
     gpu_hour_usd: PositiveFloat = Field(description="USD for one accelerator (or machine) for an hour")
     gpus: dict[Name, PositiveInt] = Field({}, description="accelerators that a variant takes, by its name; others 1")
 
+    def accelerators(self, variant: str) -> int:
+        """How many `variant` takes."""
+        return self.gpus.get(variant, 1)
+
     def hour_usd(self, variant: str) -> float:
         """USD for an hour of `variant`."""
-        return self.gpu_hour_usd * self.gpus.get(variant, 1)
+        return self.gpu_hour_usd * self.accelerators(variant)
 
 
 class Policy(Part):

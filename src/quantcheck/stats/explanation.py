@@ -102,22 +102,23 @@ def read_ratio(baseline: Observed, variant: Observed, *, measured: float, predic
         return Reading("kernels", f"more than bytes and arithmetic at the measured ceilings predict "
                        f"({predicted:.2f}x){elsewhere}, so its kernels lose less time than those of {baseline.name}"
                        + exchange)
-    if elsewhere:
-        work, ceiling = variant.model.decode(variant.load), variant.model.ceiling
-        return Reading("memory" if work.memory_s(ceiling) >= work.compute_s(ceiling) else "compute",
-                       f"as bytes and arithmetic at the measured ceilings predict ({predicted:.2f}x) for "
-                       f"{fewer:.2g}x smaller weights{elsewhere}")
-    return _agreed(baseline, variant, promise, fewer)
+    return _agreed(baseline, variant, predicted, fewer, elsewhere)
 
 
 def _elsewhere(before: int, now: int) -> str:
+    """Where a variant runs when it is not on as many GPUs as the baseline; else nothing."""
     return "" if before == now else f" on {now} GPU{'s' * (now > 1)} instead of {before}"
 
 
-def _agreed(baseline: Observed, variant: Observed, promise: float, fewer: float) -> Reading:
+def _agreed(baseline: Observed, variant: Observed, predicted: float, fewer: float, elsewhere: str) -> Reading:
     """The ratio is as predicted: what the prediction rests on."""
     work, ceiling = variant.model.decode(variant.load), variant.model.ceiling
     moving, computing = work.memory_s(ceiling), work.compute_s(ceiling)
+    promise = math.log(predicted)
+    if elsewhere:
+        return Reading("memory" if moving >= computing else "compute",
+                       f"as bytes and arithmetic at the measured ceilings predict ({predicted:.2f}x) for "
+                       f"{fewer:.2g}x smaller weights{elsewhere}")
     faster = ceiling.compute / baseline.model.ceiling.compute
     rate = f"at {'' if abs(math.log(faster)) <= TOLERANCE else f'{faster:.2g}x '}the rate of {baseline.name}"
     if variant.prefill_share > MOST:
