@@ -142,6 +142,19 @@ def test_a_hanging_start_is_given_up(tmp_path: Path) -> None:
     assert not [p for p in psutil.Process(os.getpid()).children(recursive=True) if "server.py" in " ".join(p.cmdline())]
 
 
+def test_another_servers_answers_are_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port was free when it was chosen, and another run's server listens there before ours does."""
+    (tmp_path / "other").mkdir()
+    with server(tmp_path / "other", interpreter(tmp_path / "other")) as other:
+        taken = other.endpoint.base_url.rpartition(":")[2]
+        monkeypatch.setattr("quantcheck.engines.vllm.free_port", lambda: int(taken))
+        for name, script in {"slow": "import time\ntime.sleep(300)\n", "prompt": SERVER}.items():
+            (tmp_path / name).mkdir()
+            with pytest.raises(EngineError, match="another program took its port"):
+                server(tmp_path / name, interpreter(tmp_path / name, script)).start()
+        other.check()
+
+
 def test_a_request_longer_than_the_model_is_refused_before_the_start(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds 512 tokens"):
         server(tmp_path, interpreter(tmp_path), tokens=513).start()

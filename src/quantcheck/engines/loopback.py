@@ -3,11 +3,14 @@
 import errno
 import socket
 
+import psutil
+
 from quantcheck.errors import SpecError
 
-__all__ = ["LOOPBACK", "free_port", "require_free"]
+__all__ = ["LOOPBACK", "free_port", "listeners", "require_free"]
 
 LOOPBACK = "127.0.0.1"
+_REACHED_BY = {LOOPBACK, "0.0.0.0", "::"}
 
 
 def require_free(port: int | None) -> int:
@@ -33,3 +36,10 @@ def free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def listeners(port: int) -> set[int | None]:
+    """Process ids of those who listen on `port` of the loopback interface; None for one that we may not look into."""
+    return {found.pid for found in psutil.net_connections("tcp")
+            if found.status == psutil.CONN_LISTEN and found.laddr  # an address is empty when it is not known
+            and found.laddr.port == port and found.laddr.ip in _REACHED_BY}

@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from quantcheck.engines.base import Dialect, Endpoint
 from quantcheck.engines.health import get_text
+from quantcheck.engines.loopback import listeners
 from quantcheck.engines.ready import announced
 from quantcheck.engines.vllm_metrics import Counters
 from quantcheck.errors import EngineError, QuantcheckError
@@ -56,7 +58,21 @@ class ServedEngine(ABC):
     def _healthy(self) -> bool:
         if not self._facts:
             self._facts = announced(self._process.log_text()) or {}
-        return bool(self._facts) and get_text(f"{self._facts['base_url']}/health") is not None
+        return bool(self._facts) and get_text(f"{self._facts['base_url']}/health") is not None and self._own_answer()
+
+    def _own_answer(self) -> bool:
+        """Whether it is our server that answers; raises `EngineError` when another one has its port.
+
+        A port is free when it is chosen and may be taken before the server listens, by another run's server even,
+        which would answer everything that is asked.
+        """
+        port = urlsplit(self._facts["base_url"]).port
+        assert port is not None
+        found = listeners(port)
+        if found - {member.pid for member in self._process.members()}:
+            raise EngineError(f"{self._process.name} did not start: another program took its port {port} meanwhile: "
+                              "try again")
+        return bool(found)
 
     @property
     def endpoint(self) -> Endpoint:

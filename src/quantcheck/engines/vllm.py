@@ -103,7 +103,7 @@ class VllmServer(ServedEngine):
             self._arguments |= CPU_DEFAULTS
         self._check_model()
         port = require_free(self._port) or free_port()
-        self._url = f"http://{LOOPBACK}:{port}"
+        self._facts = {"base_url": f"http://{LOOPBACK}:{port}"}
         self._process.command = [
             str(self._python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self._folder),
             "--served-model-name", self._model, "--host", LOOPBACK, "--port", str(port),
@@ -120,12 +120,6 @@ class VllmServer(ServedEngine):
         if isinstance(most, int) and self._tokens > most:
             raise ModelError(f"{self._model}: holds {most} tokens, and the longest prompt with its answer has "
                             f"{self._tokens}; shorten the workload")
-
-    def _healthy(self) -> bool:
-        if get_text(f"{self._url}/health") is None:
-            return False
-        self._facts = {"base_url": self._url}
-        return True
 
     def check(self) -> None:
         try:
@@ -168,7 +162,7 @@ class VllmServer(ServedEngine):
         """Read when the server has no request left, or after 2 s: what is under way is counted in part only."""
         end = time.monotonic() + IDLE_S
         while True:
-            found = read_counters(get_text(f"{self._url}/metrics") or "")
+            found = read_counters(get_text(f"{self._facts['base_url']}/metrics") or "")
             if not found.busy or time.monotonic() > end:
                 return found
             time.sleep(IDLE_POLL_S)
