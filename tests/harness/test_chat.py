@@ -23,6 +23,11 @@ def test_a_begun_answer_is_carried_on() -> None:
     assert prompt == "<s><system>Be short.</s><user>Who?</s><assistant>It is"
 
 
+def test_a_template_that_writes_the_day_asks_the_same_on_every_day() -> None:
+    dated = "Today: {{ strftime_now('%d %b %Y') }}" + PLAIN
+    assert render(dated, ASKED, TOKENS, add_generation_prompt=True).startswith("Today: 26 Jul 2024<s>")
+
+
 def test_a_template_without_system_messages_gets_the_others() -> None:
     strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN
     assert render(strict, ASKED, TOKENS, add_generation_prompt=True) == "<s><user>Who?</s><assistant>"
