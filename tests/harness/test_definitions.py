@@ -86,7 +86,7 @@ def with_punkt(monkeypatch: pytest.MonkeyPatch) -> None:
             config.pop("metric_list")
         return config
 
-    monkeypatch.setitem(build.__globals__, "_need_nltk", lambda *_: None)
+    monkeypatch.setitem(build.__globals__, "need_judge", lambda *_: None)
     monkeypatch.setitem(build.__globals__, "_definition", unresolved)
 
 

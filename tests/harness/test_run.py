@@ -8,6 +8,7 @@ import pytest
 
 from quantcheck.errors import SpecError
 from quantcheck.harness import Record, TaskResult, answer, run
+from quantcheck.harness.definitions import build
 from quantcheck.sandbox import why_no_sandbox
 from tests.harness.byte_model import ByteModel, ByteTokens, Scripted
 
@@ -127,6 +128,24 @@ def test_a_task_that_does_not_fit_is_not_answered_and_the_next_is(data: Path) ->
     tight = one(Scripted([]), "gsm8k", data, context=256)
     assert tight.why_not == ("answers of up to 256 tokens do not fit the context of 256; it takes a model with a "
                              "longer one")
+
+
+@pytest.mark.parametrize("name", ["hellaswag", "arc_challenge", "arc_easy", "gsm8k", "triviaqa", "mmlu"])
+def test_over_the_hubs_data_it_is_judged_as_over_plain_files(
+    name: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "load", lambda name, fewshot: build(name, data, fewshot))  # of the hub's rows, as here
+    files, hub = (one(ByteModel(), name, where) for where in (data, None))
+    assert hub.metric == files.metric
+    assert hub.records == files.records
+
+
+@pytest.mark.parametrize("where", ["files", "hub"])
+def test_a_judge_that_lacks_something_says_what(where: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nltk.data.path", [])
+    monkeypatch.setattr("nltk.download", lambda *_: pytest.fail("nothing is fetched"))
+    result = one(ByteModel(), "ifeval", data if where == "files" else None)
+    assert result.why_not == "its judge needs NLTK's punkt_tab: python -m nltk.downloader punkt_tab"
 
 
 def test_the_users_own_definition(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from quantcheck.errors import EngineUnavailable, SpecError
 from quantcheck.harness.definitions import Part
-from quantcheck.harness.definitions.build import sha256_of
+from quantcheck.harness.definitions.build import need_judge, sha256_of
 from quantcheck.harness.library import need, no_fetched_code
 
 __all__ = ["load"]
@@ -16,10 +16,11 @@ def load(name: str, fewshot: int | None = None) -> list[Part]:
     """The parts of the task or group `name`; a name that ends in `.yaml` is a definition of the user's.
 
     lm-eval's index of all its tasks is made for the first, which takes ten seconds. Raises `SpecError` for an unknown
-    name or a definition that is wrong, `EngineUnavailable` where its data cannot be fetched or it runs code of the
-    model.
+    name or a definition that is wrong, `EngineUnavailable` where its data cannot be fetched, something has to be
+    installed, or it runs code of the model.
     """
     need()
+    need_judge(name)
     try:
         with no_fetched_code(name):
             tasks = _tasks(name)

@@ -102,8 +102,9 @@ def answer_with(
 ) -> TaskResult:
     """One task's result with any model of lm-eval (an `lm_eval.api.model.LM`), else as `answer`."""
     need()
-    named = NAMED.get(name) if data is not None else None
-    if named and named.judge == "sandbox" and (why := why_no_sandbox()):
+    named = NAMED.get(name)
+    # Of the hub's definitions those that run code are refused as they are loaded.
+    if named and data is not None and named.judge == "sandbox" and (why := why_no_sandbox()):
         return TaskResult(name, why_not=f"no sandbox: {why}")
     try:
         parts = build(name, data, fewshot) if named and data is not None else load(name, fewshot)

@@ -16,7 +16,7 @@ from quantcheck.harness.definitions.named import NAMED, Named
 from quantcheck.harness.library import VERSION, need
 from quantcheck.tasks import DATASETS, Item, MultipleChoice, read
 
-__all__ = ["Part", "build", "sha256_of"]
+__all__ = ["Part", "build", "need_judge", "sha256_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,7 @@ def build(name: str, data: Path, fewshot: int | None = None) -> list[Part]:
     """
     need()
     named = NAMED[name]
-    if named.needs:
-        _need_nltk(name, named.needs)
+    need_judge(name)
     items = read(data, named.dataset)
     shots = _shots(named, data)
     if "{subject}" not in named.definition:
@@ -148,13 +147,18 @@ def sha256_of(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _need_nltk(name: str, resource: str) -> None:
-    """lm-eval's judge would fetch it from the web when it is imported."""
+def need_judge(name: str) -> None:
+    """Raises `EngineUnavailable` where what the judge of a task in `NAMED` needs is not there, and does nothing for
+    others: lm-eval would fetch it from the web when the judge is imported.
+    """
+    named = NAMED.get(name)
+    if named is None or named.needs is None:
+        return
     import nltk
 
     try:
-        nltk.data.find(resource)
+        nltk.data.find(named.needs)
     except LookupError as error:
-        package = resource.rpartition("/")[2]
+        package = named.needs.rpartition("/")[2]
         raise EngineUnavailable(f"{name}: its judge needs NLTK's {package}: python -m nltk.downloader {package}"
                                 ) from error
