@@ -8,7 +8,7 @@ import pytest
 
 from quantcheck import reference
 from quantcheck.engines.llamacpp_scorer import LlamaCppScorer
-from quantcheck.harness import FolderTokens, answer
+from quantcheck.harness import NAMED, FolderTokens, answer, questions
 from quantcheck.spec.experiment import Variant
 from quantcheck.tasks import read
 from quantcheck.variants.make import prepare
@@ -54,6 +54,11 @@ def test_real_items_are_answered(name: str, real: Path, scorer: LlamaCppScorer) 
         context = tokens.encode(f"Question: {item.question}\nAnswer:", bos=True)
         alone = scorer.loglikelihoods([(context, tokens.encode(f" {text}", bos=False)) for text in item.choices])
         assert result.records[0].logprobs == pytest.approx([found.logprob for found in alone], abs=0.02)
+
+
+@pytest.mark.parametrize("name", sorted(NAMED.keys() - {"triviaqa"}))  # of which the files hold a part
+def test_the_files_have_as_many_items_as_the_hub(name: str, real: Path) -> None:
+    assert len(questions(name, real).asked) == NAMED[name].items
 
 
 def test_mbpp_shows_what_lm_evals_module_holds(real: Path) -> None:

@@ -19,6 +19,7 @@ from quantcheck.quality.suite import file_digest
 from quantcheck.quality.suites import Continued, Corpus, GenerationTask, JudgedSuite, NamedTask, Suite, load_suites
 from quantcheck.runner.clients import guidellm_python
 from quantcheck.runner.serving import engine_version, own_arguments, scoring_depends
+from quantcheck.runner.work import suite_tokens
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import AGAIN, Experiment
 from quantcheck.spec.load import Load, Point
@@ -65,10 +66,6 @@ _NO_MATTER = {"start_timeout_s", "port", "scoring_threads", "python", "api_key_e
 """Settings of an engine that change no figure of speed, or that its version tells."""
 LEAST_PER_STREAM = 3
 """A stream that answers fewer requests than this shows its ramp, not its rate."""
-_ITEM_TOKENS = 64
-_NAMED_ITEM_TOKENS, _UNKNOWN_ITEMS = 512, 1000
-"""Of lm-eval's tasks: examples and long questions; how many items a task over the hub's data has, is seen there."""
-_TOKEN_CHARACTERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +142,7 @@ class Plan:
         for step in self.steps:
             if isinstance(step, QualityStep):
                 for suite in step.suites:
-                    yield Task(step.entry, suite.name, 0, "quality", _suite_tokens(suite), served)
+                    yield Task(step.entry, suite.name, 0, "quality", suite_tokens(suite), served)
             else:
                 load = self.experiment.load
                 assert load is not None
@@ -254,12 +251,3 @@ def make_plan(experiment: Experiment) -> Plan:
 def requests_of(load: Load, point: Point) -> int:
     """How many requests are measured in one window."""
     return max(load.requests, LEAST_PER_STREAM * (point.concurrency or 1))
-
-
-def _suite_tokens(suite: Suite) -> float:
-    if isinstance(suite, Corpus):
-        text = sum(map(len, suite.documents)) / _TOKEN_CHARACTERS
-        return min(text, suite.tokens or text)
-    if isinstance(suite, NamedTask):
-        return float((len(suite.items) or suite.limit or _UNKNOWN_ITEMS) * _NAMED_ITEM_TOKENS)
-    return float(len(suite.items) * (suite.max_tokens if isinstance(suite, Continued) else _ITEM_TOKENS))
