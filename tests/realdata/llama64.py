@@ -12,6 +12,7 @@ from quantcheck.variants.weights import Weights
 __all__ = ["Llama64"]
 
 Float64 = NDArray[np.float64]
+ROWS = 128
 
 
 class Llama64:
@@ -54,10 +55,13 @@ class Llama64:
             for head in range(heads):
                 mine, theirs = slice(head * size, (head + 1) * size), head * shared // heads
                 other = slice(theirs * size, (theirs + 1) * size)
-                scores = _rotated(q[:, mine], angles) @ _rotated(k[:, other], angles).T / np.sqrt(size)
-                scores[later] = -np.inf
-                weight = np.exp(scores - scores.max(axis=1, keepdims=True))
-                out[:, mine] = weight / weight.sum(axis=1, keepdims=True) @ v[:, other]
+                queries, keys = _rotated(q[:, mine], angles), _rotated(k[:, other], angles)
+                for first in range(0, len(tokens), ROWS):  # a whole square of scores is more than the caches hold
+                    rows, seen = slice(first, first + ROWS), slice(first + ROWS)
+                    scores = queries[rows] @ keys[seen].T / np.sqrt(size)
+                    scores[later[rows, seen]] = -np.inf
+                    weight = np.exp(scores - scores.max(axis=1, keepdims=True))
+                    out[rows, mine] = weight / weight.sum(axis=1, keepdims=True) @ v[seen, other]
             hidden = hidden + out @ get(f"{at}.self_attn.o_proj.weight").T
             x = self._norm(hidden, f"{at}.post_attention_layernorm.weight")
             gate, up = (x @ get(f"{at}.mlp.{name}_proj.weight").T for name in ("gate", "up"))
