@@ -58,21 +58,23 @@ class ServedEngine(ABC):
     def _healthy(self) -> bool:
         if not self._facts:
             self._facts = announced(self._process.log_text()) or {}
-        return bool(self._facts) and get_text(f"{self._facts['base_url']}/health") is not None and self._own_answer()
+        if not self._facts or get_text(f"{self._facts['base_url']}/health") is None:
+            return False
+        self._refuse_others()
+        return True
 
-    def _own_answer(self) -> bool:
-        """Whether it is our server that answers; raises `EngineError` when another one has its port.
+    def _refuse_others(self) -> None:
+        """Raises `EngineError` when it is not our server that answers.
 
         A port is free when it is chosen and may be taken before the server listens, by another run's server even,
         which would answer everything that is asked.
         """
         port = urlsplit(self._facts["base_url"]).port
         assert port is not None
-        found = listeners(port)
-        if found - {member.pid for member in self._process.members()}:
-            raise EngineError(f"{self._process.name} did not start: another program took its port {port} meanwhile: "
-                              "try again")
-        return bool(found)
+        if others := listeners(port) - {member.pid for member in self._process.members()}:
+            who = ", ".join("of another user" if pid is None else f"process {pid}" for pid in others)
+            raise EngineError(f"{self._process.name} did not start: another program ({who}) took its port {port} "
+                              "meanwhile: try again")
 
     @property
     def endpoint(self) -> Endpoint:
