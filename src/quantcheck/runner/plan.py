@@ -17,9 +17,9 @@ from quantcheck.load.sizes import expected_tokens, workload_digest
 from quantcheck.quality.named import TASK_CONTEXT
 from quantcheck.quality.suite import file_digest
 from quantcheck.quality.suites import Continued, Corpus, GenerationTask, JudgedSuite, NamedTask, Suite, load_suites
+from quantcheck.quality.work import suite_tokens
 from quantcheck.runner.clients import guidellm_python
 from quantcheck.runner.serving import engine_version, own_arguments, scoring_depends
-from quantcheck.runner.work import suite_tokens
 from quantcheck.spec.document import content_hash
 from quantcheck.spec.experiment import AGAIN, Experiment
 from quantcheck.spec.load import Load, Point

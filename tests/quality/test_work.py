@@ -3,7 +3,7 @@
 import pytest
 
 from quantcheck.quality.suite import Corpus, Item, NamedTask
-from quantcheck.runner.work import suite_tokens
+from quantcheck.quality.work import suite_tokens
 
 QUESTION = 512
 

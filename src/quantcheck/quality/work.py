@@ -1,7 +1,7 @@
 """About how much work a suite is, before anything of it was measured."""
 
 from quantcheck.harness import NAMED
-from quantcheck.quality.suites import Continued, Corpus, NamedTask, Suite
+from quantcheck.quality.suite import Continued, Corpus, NamedTask, Suite
 
 __all__ = ["suite_tokens"]
 
