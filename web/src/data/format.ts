@@ -1,7 +1,7 @@
 // Numbers as a reader sees them. Units, directions and digits are the registry's (metrics.json).
 
 import registry from "./metrics.json";
-import type { Figure } from "./run";
+import type { Figure } from "./summary";
 
 export type Metric = {
   key: string; label: string; unit: string; better: string; definition: string; scale: number; digits: number;

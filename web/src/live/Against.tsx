@@ -3,8 +3,8 @@ import { asCount, asFineRatio, asMetric, asPoints, asRatio, metric } from "@/dat
 import { Choice } from "@/parts/Choice";
 import { Fig, Word, needs } from "@/parts/figures";
 import { Absent, Table } from "@/parts/Table";
-import { useRuns } from "./Live";
 import type { Comparison, SpeedRow, VariantComparison } from "./comparison";
+import { useRuns } from "./runs";
 import { useAnswer } from "./told";
 
 type Named<T> = T & { name: string };

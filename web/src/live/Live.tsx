@@ -1,16 +1,14 @@
 "use client";
 
-import { createContext, use, useEffect } from "react";
+import { useEffect } from "react";
 import { useAddress } from "@/data/address";
 import { Report } from "@/parts/Report";
 import { Against } from "./Against";
 import { Bar } from "./Bar";
+import { Runs } from "./runs";
 import { stay } from "./stay";
-import { type RunLine, useSummary, useTold } from "./told";
+import { useSummary, useTold } from "./told";
 import "./live.css";
-
-const Runs = createContext<{ runs: RunLine[]; shown: string | null }>({ runs: [], shown: null });
-export const useRuns = () => use(Runs);
 
 const MORE = [{ key: "against", title: "A against B", View: Against }];
 
