@@ -1,5 +1,6 @@
 """Suites that people know by name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_without_data_the_harness_is_asked_by_name() -> None:
     quality = Quality(suites=["mmlu", "lm-eval/boolq"], items=5)
     assert [(suite.name, suite.ask, suite.items, suite.limit) for suite in load_suites(quality)
             if isinstance(suite, NamedTask)] == [("mmlu", "mmlu", (), 5), ("lm-eval/boolq", "boolq", (), 5)]
+
+
+def test_over_the_hubs_data_the_digest_is_of_what_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def digest() -> str:
+        (suite,) = load_suites(Quality(suites=["hellaswag"]))
+        return suite.digest
+
+    before = digest()
+    monkeypatch.setattr(known, "NAMED", {**NAMED, "hellaswag": replace(NAMED["hellaswag"], metric="acc")})
+    assert digest() != before
 
 
 def test_a_corpus_by_name(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ def known(name: str, quality: Quality, shipped: Sequence[str]) -> Suite:
                         f"{BY_LM_EVAL}NAME")
     _can_ask(name, quality)
     if name not in NAMED or data is None:
-        return NamedTask(name, name.removeprefix(BY_LM_EVAL), (), quality.items, _digest(name))
+        ask = name.removeprefix(BY_LM_EVAL)
+        judged = (NAMED[ask].metric, NAMED[ask].filter) if ask in NAMED else ()
+        return NamedTask(name, ask, (), quality.items, _digest(name, *judged))
     found = questions(name, data, quality.items)
     items = tuple(Item(one.id, one.group, one.text, {}) for one in found.asked)
     return NamedTask(name, name, items, quality.items, _digest(name, found.sha256))
