@@ -37,6 +37,17 @@ def test_a_figure_is_rounded_as_in_the_tables_of_text(right: int, open_run: Open
     assert figures.points_interval(delta).replace("-", "\N{MINUS SIGN}") in shown
 
 
+def test_a_warning_leaves_names_as_they_are(open_run: Open, stored: Read) -> None:
+    document = stored("reference").model_dump(mode="json")
+    task = document["quality"][0]["task"]
+    document["variants"][1]["name"] = "low"
+    begins = {"low is open": "low is open.", f"{task} has few items": f"{task} has few items.",
+              "some blocks differ": "Some blocks differ."}
+    document["warnings"] = [{**document["warnings"][0], "key": text, "text": text} for text in begins]
+    page = open_run(Summary.model_validate(document)).page
+    assert page.locator(".warning p:first-child").all_inner_texts() == list(begins.values())
+
+
 def test_a_link_restores_the_state(open_run: Open, stored: Read) -> None:
     opened = open_run(stored("reference"))
     opened.show("latency")

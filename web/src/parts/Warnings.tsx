@@ -1,8 +1,9 @@
 import type { Run } from "@/data/run";
 
-/** A capital letter where a sentence begins with a word, and not with the name of a variant. */
+/** A capital letter where a sentence begins with a word, and not with the name of a variant or a task. */
 const begun = (text: string, run: Run) =>
-  run.variants.some((v) => text.startsWith(v.name)) ? text : text.charAt(0).toUpperCase() + text.slice(1);
+  [...run.variants.map((v) => v.name), ...run.quality.map((row) => row.task)].some((name) => text.startsWith(name))
+    ? text : text.charAt(0).toUpperCase() + text.slice(1);
 
 /** What makes the comparison worth less than it looks, each with what helps. `without`: one that is told elsewhere. */
 export function Warnings({ run, without }: { run: Run; without?: string }) {
