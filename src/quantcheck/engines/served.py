@@ -43,7 +43,9 @@ class ServedEngine(ABC):
         self._before_start()
         self._process.start()
         try:
-            self._ready_s = self._process.wait_until(self._healthy, self._timeout_s)
+            ready_s = self._process.wait_until(self._healthy, self._timeout_s)
+            self._refuse_others()
+            self._ready_s = ready_s
         except EngineError as error:
             self.stop()
             cause = self._cause(self._process.log_text())
@@ -58,10 +60,7 @@ class ServedEngine(ABC):
     def _healthy(self) -> bool:
         if not self._facts:
             self._facts = announced(self._process.log_text()) or {}
-        if not self._facts or get_text(f"{self._facts['base_url']}/health") is None:
-            return False
-        self._refuse_others()
-        return True
+        return bool(self._facts) and get_text(f"{self._facts['base_url']}/health") is not None
 
     def _refuse_others(self) -> None:
         """Raises `EngineError` when it is not our server that answers.
